@@ -1,0 +1,81 @@
+// server: blocking, crash-prone work put out of an Asio server's process.
+//
+// Shows: a pool made first in main(), one line in the coroutine that serves a request, what a killed worker does to it.
+// Try:   ./server 8080, then: curl localhost:8080/21  (42 after a moment)
+//                             curl localhost:8080/0   (the worker crashes; this request alone fails)
+//        or kill -9 a cofork-worker while it works.
+
+#include <cofork/cofork.hpp>
+
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
+#include <asio/io_context.hpp>
+#include <asio/ip/tcp.hpp>
+#include <asio/read_until.hpp>
+#include <asio/signal_set.hpp>
+#include <asio/write.hpp>
+
+#include <cstdlib>
+#include <iostream>
+#include <string>
+#include <thread>
+
+using asio::ip::tcp;
+using namespace std::chrono_literals;
+
+/// The number in "GET /21 HTTP/1.1", or 0.
+static int number_in(const std::string& request)
+{
+    const auto slash = request.find('/');
+    return slash == std::string::npos ? 0 : std::atoi(request.c_str() + slash + 1);
+}
+
+// [the ten lines of the README]
+// Blocks, and crashes on bad input. It runs in another process, so neither matters to the server.
+static std::string slow_and_fragile(int x)
+{
+    std::this_thread::sleep_for(200ms);
+    if (x == 0)
+        std::abort();
+    return std::to_string(2 * x) + "\n";
+}
+
+static asio::awaitable<std::string> answer(cofork::pool& pool, int x)
+{
+    auto result = co_await cofork::try_run(pool, slow_and_fragile, x, cofork::options{.timeout = 2s});
+    co_return result ? *result : describe(result.error()) + "\n";
+}
+// [end]
+
+static asio::awaitable<void> serve(cofork::pool& pool, tcp::socket client)
+{
+    std::string request;
+    co_await asio::async_read_until(client, asio::dynamic_buffer(request, 8192), "\r\n\r\n", asio::use_awaitable);
+    const std::string body = co_await answer(pool, number_in(request));
+    const std::string reply = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size())
+        + "\r\n\r\n" + body;
+    co_await asio::async_write(client, asio::buffer(reply), asio::use_awaitable);
+}
+
+static asio::awaitable<void> accept_all(cofork::pool& pool, tcp::acceptor acceptor)
+{
+    for (;;) {
+        auto client = co_await acceptor.async_accept(asio::use_awaitable);
+        asio::co_spawn(acceptor.get_executor(), serve(pool, std::move(client)), asio::detached);
+    }
+}
+
+int main(int argc, char** argv)
+{
+    asio::io_context context;
+    cofork::pool pool{context}; // first: workers inherit nothing that is made later
+
+    const auto port = static_cast<unsigned short>(argc > 1 ? std::atoi(argv[1]) : 8080);
+    tcp::acceptor acceptor{context, {asio::ip::address_v4::loopback(), port}};
+    std::cout << "listening on http://localhost:" << acceptor.local_endpoint().port() << "/" << std::endl;
+
+    asio::signal_set stop{context, SIGINT, SIGTERM};
+    stop.async_wait([&](std::error_code, int) { context.stop(); });
+    asio::co_spawn(context, accept_all(pool, std::move(acceptor)), asio::detached);
+    context.run();
+}

@@ -1,0 +1,428 @@
+#pragma once
+// How a T becomes bytes and back: the customisation point, and what it covers by itself.
+
+#include <cofork/encoder.hpp>
+
+#include <array>
+#include <chrono>
+#include <concepts>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <ranges>
+#include <string>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace cofork {
+
+/// How a T travels to another process. Covered: numbers, enumerations, structs that are trivially copyable, the standard
+/// containers, optional, variant, pair, tuple, unique_ptr, chrono, filesystem::path, and types with a `serialize`
+/// member or function, or `save` and `load`, as cereal wants them. For anything else specialise it:
+///
+///     template <>
+///     struct cofork::codec<image> {
+///         static void encode(cofork::encoder& to, const image& i);
+///         static image decode(cofork::decoder& from);   // throws decode_error; the bytes may be hostile
+///     };
+///
+/// Both ends are the same program, so bytes are in host order and a struct is copied with its padding.
+template <typename T>
+struct codec;
+
+/// Whether codec<T> can be used.
+template <typename T>
+concept codable = requires(encoder& to, decoder& from, const T& value) {
+    codec<T>::encode(to, value);
+    { codec<T>::decode(from) } -> std::same_as<T>;
+};
+
+namespace detail {
+
+template <template <typename...> class Of, typename T>
+inline constexpr bool is_a = false;
+template <template <typename...> class Of, typename... Args>
+inline constexpr bool is_a<Of, Of<Args...>> = true;
+
+template <typename T>
+inline constexpr bool is_std_array = false;
+template <typename T, std::size_t N>
+inline constexpr bool is_std_array<std::array<T, N>> = true;
+
+/// Means something in this process only.
+template <typename T>
+concept address_like = std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_reference_v<T> || std::is_null_pointer_v<T>
+    || std::ranges::view<T> || is_a<std::reference_wrapper, T> || is_a<std::initializer_list, T>;
+
+/// Stands for an archive where a type's functions are looked for.
+struct any_archive {
+    template <typename... Args>
+    void operator()(Args&&...);
+};
+
+template <typename T>
+concept member_serialize = requires(T& t, any_archive& a) { t.serialize(a); };
+template <typename T>
+concept free_serialize = requires(T& t, any_archive& a) { serialize(a, t); };
+template <typename T>
+concept member_save_load = requires(T& t, const T& c, any_archive& a) { c.save(a); t.load(a); };
+template <typename T>
+concept free_save_load = requires(T& t, const T& c, any_archive& a) { save(a, c); load(a, t); };
+template <typename T>
+concept serializable = std::is_class_v<T> && !address_like<T>
+    && (member_serialize<T> || free_serialize<T> || member_save_load<T> || free_save_load<T>);
+
+template <typename T>
+concept scalar = std::is_arithmetic_v<T> || std::is_enum_v<T>;
+template <typename T>
+concept tuple_like = is_a<std::tuple, T> || is_a<std::pair, T>;
+template <typename T>
+concept duration_like = is_a<std::chrono::duration, T>;
+template <typename T>
+concept time_point_like = is_a<std::chrono::time_point, T>;
+
+/// Its bytes are the value, whatever they are: a block of such is copied at once.
+template <typename T>
+concept block = (scalar<T> && !std::same_as<T, bool>)
+    || (std::is_class_v<T> && std::is_trivially_copyable_v<T> && !address_like<T> && !serializable<T> && !tuple_like<T>
+        && !is_a<std::optional, T> && !is_a<std::variant, T> && !is_std_array<T> && !duration_like<T> && !time_point_like<T>
+        && !std::is_empty_v<T>);
+
+template <typename T>
+concept growing_container = std::ranges::forward_range<T> && !std::ranges::view<T> && !std::same_as<T, std::filesystem::path>
+    && requires(T& c, std::ranges::range_value_t<T> v) {
+           requires requires { c.push_back(std::move(v)); } || requires { c.insert(std::move(v)); };
+       };
+
+} // namespace detail
+
+// Scalars.
+
+template <detail::scalar T>
+struct codec<T> {
+    static void encode(encoder& to, const T& value) { to.bytes(&value, sizeof value); }
+    static T decode(decoder& from)
+    {
+        T value;
+        if constexpr (std::same_as<T, bool>) {
+            unsigned char byte = 0;
+            from.bytes(&byte, 1);
+            if (byte > 1)
+                throw decode_error{"a bool that is neither true nor false"};
+            return byte == 1;
+        }
+        else {
+            from.bytes(&value, sizeof value);
+            return value;
+        }
+    }
+};
+
+// Structs that are trivially copyable, and those without content.
+
+template <typename T>
+    requires(std::is_class_v<T> && detail::block<T>)
+struct codec<T> {
+    static void encode(encoder& to, const T& value) { to.bytes(std::addressof(value), sizeof value); }
+    static T decode(decoder& from)
+    {
+        std::array<std::byte, sizeof(T)> bytes;
+        from.bytes(bytes.data(), bytes.size());
+        return std::bit_cast<T>(bytes);
+    }
+};
+
+template <typename T>
+    requires(std::is_empty_v<T> && std::is_trivially_copyable_v<T> && std::default_initializable<T> && !detail::serializable<T>
+             && !detail::address_like<T> && !detail::tuple_like<T> && !detail::is_std_array<T>)
+struct codec<T> {
+    static void encode(encoder&, const T&) noexcept {}
+    static T decode(decoder&) noexcept { return T{}; }
+};
+
+// Types with functions of their own, as cereal wants them.
+
+namespace detail {
+
+class output_archive {
+public:
+    explicit output_archive(encoder& to) noexcept : to_{to} {}
+    template <typename... T>
+    output_archive& operator()(const T&... values)
+    {
+        (to_.value(values), ...);
+        return *this;
+    }
+    template <typename T>
+    output_archive& operator&(const T& value)
+    {
+        return (*this)(value);
+    }
+
+private:
+    encoder& to_;
+};
+
+class input_archive {
+public:
+    explicit input_archive(decoder& from) noexcept : from_{from} {}
+    template <typename... T>
+    input_archive& operator()(T&&... values)
+    {
+        ((values = from_.value<std::remove_cvref_t<T>>()), ...);
+        return *this;
+    }
+    template <typename T>
+    input_archive& operator&(T&& value)
+    {
+        return (*this)(std::forward<T>(value));
+    }
+
+private:
+    decoder& from_;
+};
+
+} // namespace detail
+
+template <detail::serializable T>
+struct codec<T> {
+    static void encode(encoder& to, const T& value)
+    {
+        const auto level = to.deeper();
+        detail::output_archive archive{to};
+        if constexpr (detail::member_serialize<T>)
+            const_cast<T&>(value).serialize(archive); // by cereal's rule it does not change what it saves
+        else if constexpr (detail::free_serialize<T>)
+            serialize(archive, const_cast<T&>(value));
+        else if constexpr (detail::member_save_load<T>)
+            value.save(archive);
+        else
+            save(archive, value);
+    }
+    static T decode(decoder& from)
+    {
+        static_assert(std::default_initializable<T>, "cofork: a type with serialize or load needs a default constructor");
+        const auto level = from.deeper();
+        T value{};
+        detail::input_archive archive{from};
+        if constexpr (detail::member_serialize<T>)
+            value.serialize(archive);
+        else if constexpr (detail::free_serialize<T>)
+            serialize(archive, value);
+        else if constexpr (detail::member_save_load<T>)
+            value.load(archive);
+        else
+            load(archive, value);
+        return value;
+    }
+};
+
+// Containers: the number of elements, then each; blocks at once.
+
+template <detail::growing_container T>
+    requires(!detail::serializable<T>)
+struct codec<T> {
+    using element = std::ranges::range_value_t<T>;
+    static constexpr bool at_once = std::ranges::contiguous_range<T> && detail::block<element>;
+
+    static void encode(encoder& to, const T& value)
+    {
+        const auto level = to.deeper();
+        to.value(static_cast<std::uint64_t>(std::ranges::distance(value)));
+        if constexpr (at_once)
+            to.bytes(std::ranges::data(value), std::ranges::size(value) * sizeof(element));
+        else
+            for (auto&& e : value)
+                to.value(static_cast<const element&>(e));
+    }
+
+    static T decode(decoder& from)
+    {
+        const auto level = from.deeper();
+        const auto n = from.value<std::uint64_t>();
+        if constexpr (at_once) {
+            from.require(n, sizeof(element));
+            const auto bytes = from.view(static_cast<std::size_t>(n) * sizeof(element));
+            const auto* const first = reinterpret_cast<const element*>(bytes.data());
+            if (reinterpret_cast<std::uintptr_t>(first) % alignof(element) == 0)
+                return T(first, first + n); // one pass, nothing filled with zeros first
+            T value(static_cast<std::size_t>(n), element{});
+            std::memcpy(std::ranges::data(value), bytes.data(), bytes.size());
+            return value;
+        }
+        else {
+            from.require(n, 0);
+            T value;
+            for (std::uint64_t i = 0; i < n; ++i)
+                add(value, from);
+            return value;
+        }
+    }
+
+private:
+    static void add(T& to, decoder& from)
+    {
+        if constexpr (requires { typename T::mapped_type; }) {
+            auto key = from.value<typename T::key_type>();
+            auto mapped = from.value<typename T::mapped_type>();
+            to.emplace(std::move(key), std::move(mapped));
+        }
+        else if constexpr (requires(element e) { to.push_back(std::move(e)); })
+            to.push_back(from.value<element>());
+        else
+            to.insert(from.value<element>());
+    }
+};
+
+template <typename T, std::size_t N>
+struct codec<std::array<T, N>> {
+    static void encode(encoder& to, const std::array<T, N>& value)
+    {
+        for (const T& e : value)
+            to.value(e);
+    }
+    static std::array<T, N> decode(decoder& from)
+    {
+        return [&]<std::size_t... Is>(std::index_sequence<Is...>) {
+            return std::array<T, N>{(static_cast<void>(Is), from.value<T>())...};
+        }(std::make_index_sequence<N>{});
+    }
+};
+
+// Things made of others.
+
+template <typename... T>
+struct codec<std::tuple<T...>> {
+    static void encode(encoder& to, const std::tuple<T...>& value)
+    {
+        std::apply([&](const T&... e) { (to.value(e), ...); }, value);
+    }
+    static std::tuple<T...> decode(decoder& from) { return std::tuple<T...>{from.value<T>()...}; }
+};
+
+template <typename A, typename B>
+struct codec<std::pair<A, B>> {
+    using first = std::remove_const_t<A>; // of a map: const
+    static void encode(encoder& to, const std::pair<A, B>& value)
+    {
+        to.value(static_cast<const first&>(value.first));
+        to.value(value.second);
+    }
+    static std::pair<A, B> decode(decoder& from) { return std::pair<A, B>{from.value<first>(), from.value<B>()}; }
+};
+
+template <typename T>
+struct codec<std::optional<T>> {
+    static void encode(encoder& to, const std::optional<T>& value)
+    {
+        to.value(value.has_value());
+        if (value)
+            to.value(*value);
+    }
+    static std::optional<T> decode(decoder& from)
+    {
+        if (!from.value<bool>())
+            return {};
+        return from.value<T>();
+    }
+};
+
+template <typename T>
+struct codec<std::unique_ptr<T>> {
+    static void encode(encoder& to, const std::unique_ptr<T>& value)
+    {
+        const auto level = to.deeper();
+        to.value(value != nullptr);
+        if (value)
+            to.value(*value);
+    }
+    static std::unique_ptr<T> decode(decoder& from)
+    {
+        const auto level = from.deeper();
+        if (!from.value<bool>())
+            return {};
+        return std::make_unique<T>(from.value<T>());
+    }
+};
+
+template <>
+struct codec<std::monostate> {
+    static void encode(encoder&, const std::monostate&) noexcept {}
+    static std::monostate decode(decoder&) noexcept { return {}; }
+};
+
+template <typename... T>
+struct codec<std::variant<T...>> {
+    using value_type = std::variant<T...>;
+    static void encode(encoder& to, const value_type& value)
+    {
+        to.value(static_cast<std::uint32_t>(value.index()));
+        std::visit([&](const auto& e) { to.value(e); }, value); // throws bad_variant_access when it holds nothing
+    }
+    static value_type decode(decoder& from)
+    {
+        const auto index = from.value<std::uint32_t>();
+        std::optional<value_type> value;
+        [&]<std::size_t... Is>(std::index_sequence<Is...>) {
+            ((index == Is ? static_cast<void>(value.emplace(std::in_place_index<Is>, from.value<T>())) : void()), ...);
+        }(std::index_sequence_for<T...>{});
+        if (!value)
+            throw decode_error{"a variant's index is out of range"};
+        return std::move(*value);
+    }
+};
+
+template <typename Rep, typename Period>
+struct codec<std::chrono::duration<Rep, Period>> {
+    using value_type = std::chrono::duration<Rep, Period>;
+    static void encode(encoder& to, const value_type& value) { to.value(value.count()); }
+    static value_type decode(decoder& from) { return value_type{from.value<Rep>()}; }
+};
+
+template <typename Clock, typename Duration>
+struct codec<std::chrono::time_point<Clock, Duration>> {
+    using value_type = std::chrono::time_point<Clock, Duration>;
+    static void encode(encoder& to, const value_type& value) { to.value(value.time_since_epoch()); }
+    static value_type decode(decoder& from) { return value_type{from.value<Duration>()}; }
+};
+
+template <>
+struct codec<std::filesystem::path> {
+    static void encode(encoder& to, const std::filesystem::path& value) { to.value(value.native()); }
+    static std::filesystem::path decode(decoder& from) { return from.value<std::string>(); }
+};
+
+namespace detail {
+
+template <typename T>
+consteval void require_codable_result()
+{
+    static_assert(
+        !address_like<T>,
+        "cofork: a result travels to another process: return the value itself, not a pointer, reference or view");
+    if constexpr (!address_like<T>)
+        static_assert(
+            codable<T>,
+            "cofork: this result type cannot travel to another process: give it a serialize member "
+            "(template <class A> void serialize(A& a) { a(x, y); }) or specialise cofork::codec<T>");
+}
+
+template <typename T>
+consteval void require_codable_item()
+{
+    static_assert(
+        !address_like<T>,
+        "cofork: these items travel to another process: pass the values themselves, not pointers, references or views");
+    if constexpr (!address_like<T>)
+        static_assert(
+            codable<T>,
+            "cofork: this item type cannot travel to another process: give it a serialize member, specialise "
+            "cofork::codec<T>, or pass a random-access range without a pool: then items are inherited");
+}
+
+} // namespace detail
+
+} // namespace cofork

@@ -1,0 +1,198 @@
+#pragma once
+// What `parallel`, `try_parallel`, `run` and `try_run` make of outcomes.
+
+#include <cofork/detail/operation.hpp>
+
+#include <algorithm>
+#include <concepts>
+#include <limits>
+
+namespace cofork::detail {
+
+inline constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
+
+/// Values by index, wherever they come in; the first failure ends the call.
+template <typename R, typename Handler>
+class values_sink {
+public:
+    static constexpr bool keeps_failures = false;
+
+    values_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+
+    std::size_t room(std::size_t) const noexcept { return no_limit; }
+    bool over_when_idle() const noexcept { return true; }
+
+    void value(std::size_t index, R value)
+    {
+        if (index >= values_.size())
+            values_.resize(index + 1);
+        values_[index].emplace(std::move(value));
+    }
+    bool failed(failure) const noexcept { return false; }
+
+    void finish(std::exception_ptr why) noexcept
+    {
+        std::vector<R> values;
+        if (!why) {
+            values.reserve(values_.size());
+            for (auto& v : values_)
+                values.push_back(std::move(*v));
+        }
+        std::exchange(handler_, std::nullopt)->complete(std::move(why), std::move(values));
+    }
+    void abandon() noexcept { handler_.reset(); }
+
+private:
+    std::optional<held_handler<Handler>> handler_;
+    std::vector<std::optional<R>> values_;
+};
+
+template <typename Handler>
+class values_sink<void, Handler> {
+public:
+    static constexpr bool keeps_failures = false;
+
+    values_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+
+    std::size_t room(std::size_t) const noexcept { return no_limit; }
+    bool over_when_idle() const noexcept { return true; }
+    void value(std::size_t) const noexcept {}
+    bool failed(failure) const noexcept { return false; }
+    void finish(std::exception_ptr why) noexcept { std::exchange(handler_, std::nullopt)->complete(std::move(why)); }
+    void abandon() noexcept { handler_.reset(); }
+
+private:
+    std::optional<held_handler<Handler>> handler_;
+};
+
+/// Every outcome by index. Items that the call's end overtook have a failure that says so.
+template <typename R, typename Handler>
+class outcomes_sink {
+public:
+    static constexpr bool keeps_failures = true;
+
+    outcomes_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+
+    std::size_t room(std::size_t) const noexcept { return no_limit; }
+    bool over_when_idle() const noexcept { return true; }
+
+    template <typename... Value>
+    void value(std::size_t index, Value... value)
+    {
+        slot(index).emplace(std::move(value)...);
+    }
+    bool failed(failure why)
+    {
+        slot(why.index).emplace(std::move(why));
+        return true;
+    }
+    void overtaken(std::size_t items) { outcomes_.resize(std::max(items, outcomes_.size())); }
+
+    void finish(std::exception_ptr why) noexcept
+    {
+        std::vector<outcome<R>> all;
+        all.reserve(outcomes_.size());
+        for (auto& o : outcomes_)
+            all.push_back(o ? std::move(*o) : outcome<R>{not_done(all.size())});
+        std::exchange(handler_, std::nullopt)->complete(code_of(why), std::move(all));
+    }
+    void abandon() noexcept { handler_.reset(); }
+
+private:
+    std::optional<outcome<R>>& slot(std::size_t index)
+    {
+        if (index >= outcomes_.size())
+            outcomes_.resize(index + 1);
+        return outcomes_[index];
+    }
+
+    static failure not_done(std::size_t index)
+    {
+        failure why;
+        why.kind = failure_kind::cancelled;
+        why.index = index;
+        why.what = "the call ended before the item did";
+        return why;
+    }
+
+    std::optional<held_handler<Handler>> handler_;
+    std::vector<std::optional<outcome<R>>> outcomes_;
+};
+
+/// Becomes an R when somebody asks for one. A handler for `void(std::exception_ptr, R)` gets an R with every error too;
+/// where R has no default there is none to give, and an awaitable does not ask.
+template <typename R>
+class value_on_demand {
+public:
+    explicit value_on_demand(std::optional<R> value) noexcept : value_{std::move(value)} {}
+    operator R() && { return std::move(value_).value(); }
+
+private:
+    std::optional<R> value_;
+};
+
+/// The value of one call.
+template <typename R, typename Handler>
+class value_sink {
+public:
+    static constexpr bool keeps_failures = false;
+
+    value_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+
+    std::size_t room(std::size_t) const noexcept { return no_limit; }
+    bool over_when_idle() const noexcept { return true; }
+    void value(std::size_t, R value) { value_.emplace(std::move(value)); }
+    bool failed(failure) const noexcept { return false; }
+    void finish(std::exception_ptr why) noexcept
+    {
+        auto handler = std::exchange(handler_, std::nullopt);
+        if constexpr (std::default_initializable<R>)
+            handler->complete(std::move(why), value_ ? std::move(*value_) : R{});
+        else
+            handler->complete(std::move(why), value_on_demand<R>{std::move(value_)});
+    }
+    void abandon() noexcept { handler_.reset(); }
+
+private:
+    std::optional<held_handler<Handler>> handler_;
+    std::optional<R> value_;
+};
+
+/// The outcome of one call.
+template <typename R, typename Handler>
+class outcome_sink {
+public:
+    static constexpr bool keeps_failures = true;
+
+    outcome_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+
+    std::size_t room(std::size_t) const noexcept { return no_limit; }
+    bool over_when_idle() const noexcept { return true; }
+    template <typename... Value>
+    void value(std::size_t, Value... value)
+    {
+        outcome_.emplace(std::move(value)...);
+    }
+    bool failed(failure why)
+    {
+        outcome_.emplace(std::move(why));
+        return true;
+    }
+    void finish(std::exception_ptr why) noexcept
+    {
+        if (!outcome_) {
+            failure none;
+            none.kind = failure_kind::cancelled;
+            none.what = "the call ended before it was done";
+            outcome_.emplace(std::move(none));
+        }
+        std::exchange(handler_, std::nullopt)->complete(code_of(why), std::move(*outcome_));
+    }
+    void abandon() noexcept { handler_.reset(); }
+
+private:
+    std::optional<held_handler<Handler>> handler_;
+    std::optional<outcome<R>> outcome_;
+};
+
+} // namespace cofork::detail

@@ -1,0 +1,80 @@
+#pragma once
+// The narrow waist: what the compiled core knows of one call. Templates own items, f, results and handler; the core
+// sees bytes.
+
+#include <cofork/codec.hpp>
+#include <cofork/failure.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <typeinfo>
+#include <vector>
+
+namespace cofork::detail {
+
+using byte_view = std::span<const std::byte>;
+using byte_buffer = std::vector<std::byte>;
+
+/// What a worker of a snapshot runs. The object is inherited through the fork.
+class work {
+public:
+    virtual ~work() = default;
+
+    /// Calls f on one item and appends the encoded result. `item` is empty when items are read by index.
+    /// Throws whatever f or a codec throws.
+    virtual void run(std::uint64_t index, byte_view item, encoder& result) = 0;
+};
+
+/// What a worker of a pool runs: a plain address, because every worker is a fork of the image that took it.
+/// `state` is what pool_options::init returned in this worker, or null.
+using entry = void (*)(void* state, byte_view captures, byte_view item, encoder& result);
+
+/// What came of asking a job for its next item.
+enum class pulled {
+    item,  ///< its bytes were appended
+    later, ///< none now; the job will say when that changes
+    end,   ///< there are no more
+};
+
+/// One call as the core sees it. Called on the strand of the place that runs it, and only there; `finish` is
+/// called exactly once, last.
+class job {
+public:
+    virtual ~job() = default;
+
+    /// For a snapshot and for the serial mode: what runs an item. Null when the job is made for a pool.
+    virtual work* inherited() noexcept = 0;
+    /// For a pool: what runs an item, and the bytes of f.
+    virtual entry code() const noexcept { return nullptr; }
+    virtual byte_view captures() const noexcept { return {}; }
+    /// For a pool: the type of state that f takes as its first argument, or null.
+    virtual const std::type_info* state_type() const noexcept { return nullptr; }
+
+    /// Whether items are read by index in the worker: then pull() is never called and size() is known.
+    virtual bool by_index() const noexcept = 0;
+    /// The number of items, where the range knows it.
+    virtual std::optional<std::size_t> size() const = 0;
+    /// Appends the next item's bytes. Throws what the range or the codec throws.
+    virtual pulled pull(byte_buffer& out) = 0;
+
+    /// How many more items may be started before results are read.
+    virtual std::size_t room(std::size_t chosen_window) = 0;
+    /// Nothing runs and pull() said `later`: whether the call is over.
+    virtual bool over_when_idle() = 0;
+
+    /// Takes a result. Throws decode_error when its bytes are not a value.
+    virtual void deliver(std::uint64_t index, byte_view result) = 0;
+    /// Takes a failure. Returns whether the call goes on.
+    virtual bool deliver(failure why) = 0;
+
+    /// The call is over, all its workers are at rest or reaped. `why` is null, or what ended it early.
+    virtual void finish(std::exception_ptr why) noexcept = 0;
+    /// The execution context is being destroyed: frees the handler without calling it.
+    virtual void abandon() noexcept = 0;
+};
+
+} // namespace cofork::detail

@@ -1,0 +1,153 @@
+#pragma once
+// One call of a verb: a task on one side, what becomes of its outcomes on the other.
+
+#include <cofork/detail/completion.hpp>
+#include <cofork/detail/place.hpp>
+#include <cofork/detail/tasks.hpp>
+#include <cofork/error.hpp>
+#include <cofork/outcome.hpp>
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+namespace cofork::detail {
+
+/// The job that a Task and a Sink make together. A Sink decides what becomes of outcomes:
+///
+///     bool keeps_failures     a range that throws is the failure of its next item, else it ends the call
+///     room, idle_is_over      as job::room, job::over_when_idle
+///     value, failed, finish, abandon
+///     overtaken(n)            optional: the call ended early and had n items, as far as that is known
+template <typename Task, typename Sink>
+class task_job final : public job {
+public:
+    using result = typename Task::result;
+
+    template <typename... SinkArgs, typename... TaskArgs>
+    task_job(std::tuple<SinkArgs...> sink, std::tuple<TaskArgs...> task)
+        : task_job{std::move(sink), std::move(task), std::index_sequence_for<SinkArgs...>{}, std::index_sequence_for<TaskArgs...>{}}
+    {
+    }
+
+    Sink& sink() noexcept { return sink_; }
+    Task& task() noexcept { return task_; }
+
+    work* inherited() noexcept override { return task_.inherited(); }
+    entry code() const noexcept override
+    {
+        if constexpr (requires { task_.code(); })
+            return task_.code();
+        else
+            return nullptr;
+    }
+    byte_view captures() const noexcept override
+    {
+        if constexpr (requires { task_.captures(); })
+            return task_.captures();
+        else
+            return {};
+    }
+    const std::type_info* state_type() const noexcept override
+    {
+        if constexpr (requires { task_.state_type(); })
+            return task_.state_type();
+        else
+            return nullptr;
+    }
+    bool by_index() const noexcept override { return Task::by_index; }
+    std::optional<std::size_t> size() const override
+    {
+        if constexpr (requires { task_.size(); })
+            return task_.size();
+        else
+            return const_cast<Task&>(task_).source().size(); // begin() and size() of a view need not be const
+    }
+
+    pulled pull(byte_buffer& out) override
+    {
+        if constexpr (Task::by_index)
+            return pulled::end;
+        else {
+            const std::size_t before = out.size();
+            try {
+                const pulled got = source_pull(out);
+                taken_ += got == pulled::item ? 1 : 0;
+                return got;
+            }
+            catch (const std::exception& e) {
+                if (!Sink::keeps_failures)
+                    throw;
+                out.resize(before);
+                failure why;
+                why.index = taken_;
+                why.what = std::string{"the range of items threw: "} + e.what();
+                sink_.failed(std::move(why));
+                return pulled::end;
+            }
+        }
+    }
+
+    std::size_t room(std::size_t window) override { return sink_.room(window); }
+    bool over_when_idle() override { return sink_.over_when_idle(); }
+
+    void deliver(std::uint64_t index, byte_view bytes) override
+    {
+        if constexpr (std::is_void_v<result>) {
+            decode_result<void>(bytes);
+            sink_.value(static_cast<std::size_t>(index));
+        }
+        else
+            sink_.value(static_cast<std::size_t>(index), decode_result<result>(bytes));
+    }
+    bool deliver(failure why) override { return sink_.failed(std::move(why)); }
+    void finish(std::exception_ptr why) noexcept override
+    {
+        if constexpr (requires { sink_.overtaken(taken_); }) {
+            if (why)
+                sink_.overtaken(size().value_or(taken_));
+        }
+        sink_.finish(std::move(why));
+    }
+    void abandon() noexcept override { sink_.abandon(); }
+
+private:
+    template <typename S, typename T, std::size_t... Is, std::size_t... It>
+    task_job(S&& sink, T&& task, std::index_sequence<Is...>, std::index_sequence<It...>)
+        : sink_(std::get<Is>(std::move(sink))...), task_(std::get<It>(std::move(task))...)
+    {
+    }
+
+    pulled source_pull(byte_buffer& out)
+    {
+        if constexpr (requires { task_.pull(out); })
+            return task_.pull(out);
+        else
+            return task_.source().pull(out);
+    }
+
+    Sink sink_;
+    Task task_;
+    std::size_t taken_ = 0;
+};
+
+/// The error_code of what ended a call early; exceptions of the caller's own callbacks have none of their own.
+inline std::error_code code_of(const std::exception_ptr& why) noexcept
+{
+    if (!why)
+        return {};
+    try {
+        std::rethrow_exception(why);
+    }
+    catch (const std::system_error& e) {
+        return e.code();
+    }
+    catch (...) {
+        return make_error_code(errc::callback_threw);
+    }
+}
+
+} // namespace cofork::detail

@@ -1,0 +1,229 @@
+#pragma once
+// f together with its items: what runs in a worker of a snapshot, and what is sent to a worker of a pool.
+
+#include <cofork/detail/callable.hpp>
+#include <cofork/detail/input.hpp>
+#include <cofork/detail/job.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace cofork::detail {
+
+/// f is copied or moved in; a callable that cannot be copied is borrowed when it is given as an lvalue.
+template <typename F>
+inline constexpr bool borrows_callable =
+    std::is_lvalue_reference_v<F> && !std::is_copy_constructible_v<std::decay_t<F>>;
+
+template <typename F>
+class held_callable {
+public:
+    using callable = std::decay_t<F>;
+
+    explicit held_callable(F&& f) : f_{hold(std::forward<F>(f))} {}
+
+    callable& get() noexcept
+    {
+        if constexpr (borrows_callable<F>)
+            return *f_;
+        else
+            return f_;
+    }
+
+private:
+    static decltype(auto) hold(F&& f)
+    {
+        if constexpr (borrows_callable<F>)
+            return std::addressof(f);
+        else
+            return std::forward<F>(f);
+    }
+
+    std::conditional_t<borrows_callable<F>, std::remove_reference_t<F>*, callable> f_;
+};
+
+/// f over items, in a snapshot or in this process.
+template <typename F, typename I>
+class snapshot_task final : public work {
+public:
+    using input = input_t<I, true>;
+    using callable = typename held_callable<F>::callable;
+    using argument = typename item_of<input>::type;
+    static_assert(
+        callable_with<callable, argument>,
+        "cofork: f cannot be called with an item: see the type of the range's elements and f's parameter");
+    using result = typename checked_result<raw_result<callable, argument>>::type;
+    static constexpr bool by_index = input::by_index;
+    /// f takes the item out of the worker's memory: the next attempt needs another worker.
+    static constexpr bool consumes = by_index && !takes_lvalue<callable, argument>;
+
+    snapshot_task(F&& f, I&& items) : f_{std::forward<F>(f)}, input_{std::forward<I>(items)}
+    {
+        if constexpr (!by_index)
+            require_codable_item<typename input::item>();
+    }
+
+    void settle()
+    {
+        if constexpr (requires { input_.settle(); })
+            input_.settle();
+    }
+
+    void run(std::uint64_t index, byte_view item, encoder& out) override
+    {
+        if constexpr (by_index)
+            encode_result(out, [&]() -> decltype(auto) { return call_with<callable, argument>(f_.get(), input_.at(index)); });
+        else {
+            decoder in{item};
+            auto value = in.value<typename input::item>();
+            in.finish();
+            encode_result(out, [&]() -> decltype(auto) { return call_with(f_.get(), std::move(value)); });
+        }
+    }
+
+    work* inherited() noexcept { return this; }
+    input& source() noexcept { return input_; }
+
+private:
+    held_callable<F> f_;
+    input input_;
+};
+
+/// f over items, in a pool.
+template <typename F, typename I>
+class pool_task {
+public:
+    using input = input_t<I, false>;
+    using callable = std::decay_t<F>;
+    using item = typename input::item;
+    static constexpr bool by_index = false;
+    static constexpr bool with_state = takes_state<callable, item>;
+    static_assert(
+        with_state || callable_with<callable, item>,
+        "cofork: f cannot be called with an item: see the type of the range's elements and f's parameter");
+    using result = typename checked_result<raw_pool_result<callable, item>>::type;
+
+    pool_task(F&& f, I&& items) : f_{std::forward<F>(f)}, input_{std::forward<I>(items)}
+    {
+        require_travels<callable>();
+        require_codable_item<item>();
+    }
+
+    void settle() noexcept {}
+    entry code() const noexcept { return &call; }
+    byte_view captures() const noexcept { return bytes_of_object(f_); }
+    const std::type_info* state_type() const noexcept
+    {
+        if constexpr (with_state)
+            return &typeid(std::remove_cvref_t<typename first_parameter_of<callable>::type>);
+        else
+            return nullptr;
+    }
+    work* inherited() noexcept { return nullptr; }
+    input& source() noexcept { return input_; }
+
+private:
+    static void call(void* state, byte_view captures, byte_view bytes, encoder& out)
+    {
+        landed<callable> f{captures};
+        decoder in{bytes};
+        auto value = in.value<item>();
+        in.finish();
+        encode_result(out, [&]() -> decltype(auto) { return call_in_pool(f.get(), state, std::move(value)); });
+    }
+
+    callable f_;
+    input input_;
+};
+
+/// One call of f with arguments, in a snapshot or in this process.
+template <typename F, typename... Args>
+class snapshot_call final : public work {
+public:
+    using callable = typename held_callable<F>::callable;
+    static_assert(std::invocable<callable&, Args&&...>, "cofork: f cannot be called with these arguments");
+    using result = typename checked_result<std::invoke_result_t<callable&, Args&&...>>::type;
+    static constexpr bool by_index = true;
+    static constexpr bool consumes = true; // arguments are moved into f
+
+    template <typename... A>
+    explicit snapshot_call(F&& f, A&&... args) : f_{std::forward<F>(f)}, args_{std::forward<A>(args)...}
+    {
+    }
+
+    void settle() noexcept {}
+    void run(std::uint64_t, byte_view, encoder& out) override
+    {
+        encode_result(out, [&]() -> decltype(auto) {
+            return std::apply([&](Args&... a) -> decltype(auto) { return std::invoke(f_.get(), std::move(a)...); }, args_);
+        });
+    }
+
+    work* inherited() noexcept { return this; }
+    std::optional<std::size_t> size() const noexcept { return 1; }
+
+private:
+    held_callable<F> f_;
+    std::tuple<Args...> args_;
+};
+
+/// One call of f with arguments, in a pool.
+template <typename F, typename... Args>
+class pool_call {
+public:
+    using callable = std::decay_t<F>;
+    static constexpr bool with_state = takes_state<callable, Args...>;
+    static_assert(with_state || std::invocable<callable&, Args&&...>, "cofork: f cannot be called with these arguments");
+    using result = typename checked_result<raw_pool_result<callable, Args...>>::type;
+    static constexpr bool by_index = false;
+
+    template <typename... A>
+    explicit pool_call(F&& f, A&&... args) : f_{std::forward<F>(f)}, args_{std::forward<A>(args)...}
+    {
+        require_travels<callable>();
+        (require_codable_item<Args>(), ...);
+    }
+
+    void settle() noexcept {}
+    std::optional<std::size_t> size() const noexcept { return 1; }
+    pulled pull(byte_buffer& out)
+    {
+        if (std::exchange(pulled_, true))
+            return pulled::end;
+        encoder to{out};
+        std::apply([&](const Args&... a) { (to.value(a), ...); }, std::as_const(args_));
+        return pulled::item;
+    }
+    entry code() const noexcept { return &call; }
+    byte_view captures() const noexcept { return bytes_of_object(f_); }
+    const std::type_info* state_type() const noexcept
+    {
+        if constexpr (with_state)
+            return &typeid(std::remove_cvref_t<typename first_parameter_of<callable>::type>);
+        else
+            return nullptr;
+    }
+    work* inherited() noexcept { return nullptr; }
+
+private:
+    static void call(void* state, byte_view captures, byte_view bytes, encoder& out)
+    {
+        landed<callable> f{captures};
+        decoder in{bytes};
+        std::tuple<Args...> args{in.value<Args>()...}; // braces: from left to right
+        in.finish();
+        encode_result(out, [&]() -> decltype(auto) {
+            return std::apply([&](Args&... a) -> decltype(auto) { return call_in_pool(f.get(), state, std::move(a)...); }, args);
+        });
+    }
+
+    callable f_;
+    std::tuple<Args...> args_;
+    bool pulled_ = false;
+};
+
+} // namespace cofork::detail

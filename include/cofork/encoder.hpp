@@ -1,0 +1,154 @@
+#pragma once
+// Writing values into bytes, and reading them back from bytes that nobody vouches for.
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <type_traits>
+#include <vector>
+
+namespace cofork {
+
+template <typename T>
+struct codec;
+
+/// An encoder passed its limit.
+class encode_too_large : public std::length_error {
+public:
+    explicit encode_too_large(std::size_t limit)
+        : std::length_error{"larger than the limit of " + std::to_string(limit) + " bytes"}, limit_{limit}
+    {
+    }
+    std::size_t limit() const noexcept { return limit_; }
+
+private:
+    std::size_t limit_;
+};
+
+/// The bytes are not a value of the type that is read.
+class decode_error : public std::runtime_error {
+public:
+    using std::runtime_error::runtime_error;
+};
+
+namespace detail {
+
+/// Values nested deeper than this are refused on both sides: a recursion must not be driven by the bytes.
+inline constexpr unsigned deepest_value = 256;
+
+/// Counts one level of nesting while it lives.
+template <typename Error>
+class nesting {
+public:
+    explicit nesting(unsigned& depth) : depth_{depth}
+    {
+        if (depth_ == deepest_value)
+            throw Error{"values are nested deeper than 256 levels"};
+        ++depth_;
+    }
+    ~nesting() { --depth_; }
+    nesting(const nesting&) = delete;
+    nesting& operator=(const nesting&) = delete;
+
+private:
+    unsigned& depth_;
+};
+
+} // namespace detail
+
+/// Appends values to bytes.
+class encoder {
+public:
+    /// `limit`: bytes that may be written by this encoder; more throws encode_too_large.
+    explicit encoder(std::vector<std::byte>& out, std::size_t limit = std::numeric_limits<std::size_t>::max()) noexcept
+        : out_{out}, limit_{limit}
+    {
+    }
+
+    void bytes(const void* from, std::size_t size)
+    {
+        if (size > limit_ - written_)
+            throw encode_too_large{limit_};
+        written_ += size;
+        const auto* const first = static_cast<const std::byte*>(from);
+        out_.insert(out_.end(), first, first + size);
+    }
+
+    template <typename T>
+    void value(const T& v)
+    {
+        codec<T>::encode(*this, v);
+    }
+
+    std::size_t written() const noexcept { return written_; }
+
+    [[nodiscard]] auto deeper() { return detail::nesting<std::length_error>{depth_}; }
+
+private:
+    std::vector<std::byte>& out_;
+    std::size_t limit_;
+    std::size_t written_ = 0;
+    unsigned depth_ = 0;
+};
+
+/// Reads values from bytes. Everything is checked before anything is allocated: the bytes may come from a process that
+/// is hostile.
+class decoder {
+public:
+    explicit decoder(std::span<const std::byte> bytes) noexcept : bytes_{bytes} {}
+
+    void bytes(void* to, std::size_t size)
+    {
+        const auto from = view(size);
+        if (size > 0)
+            std::memcpy(to, from.data(), size);
+    }
+
+    /// The next `size` bytes in place; valid as long as what the decoder was made with.
+    std::span<const std::byte> view(std::size_t size)
+    {
+        if (size > bytes_.size())
+            throw decode_error{"the bytes end in the middle of a value"};
+        const auto taken = bytes_.first(size);
+        bytes_ = bytes_.subspan(size);
+        return taken;
+    }
+
+    template <typename T>
+    T value()
+    {
+        return codec<T>::decode(*this);
+    }
+
+    /// Throws unless `count` elements of at least `each` bytes can be there. Elements may be empty (each = 0): then no
+    /// more are believed than the bytes that are left and a few.
+    void require(std::uint64_t count, std::size_t each) const
+    {
+        const std::uint64_t most = each > 0 ? bytes_.size() / each : bytes_.size() + most_empty;
+        if (count > most)
+            throw decode_error{"a length that the bytes cannot hold"};
+    }
+
+    std::size_t left() const noexcept { return bytes_.size(); }
+
+    /// Throws when bytes are left.
+    void finish() const
+    {
+        if (!bytes_.empty())
+            throw decode_error{"bytes are left after the value"};
+    }
+
+    [[nodiscard]] auto deeper() { return detail::nesting<decode_error>{depth_}; }
+
+private:
+    static constexpr std::size_t most_empty = 4096;
+
+    std::span<const std::byte> bytes_;
+    unsigned depth_ = 0;
+};
+
+} // namespace cofork

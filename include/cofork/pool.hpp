@@ -1,0 +1,111 @@
+#pragma once
+// Workers that stay: made once, used by many calls.
+
+#include <cofork/detail/completion.hpp>
+#include <cofork/detail/place.hpp>
+#include <cofork/detail/state_maker.hpp>
+#include <cofork/options.hpp>
+
+#include <asio/any_io_executor.hpp>
+#include <asio/async_result.hpp>
+#include <asio/use_awaitable.hpp>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+namespace cofork {
+
+/// What a pool is made with.
+struct pool_options {
+    unsigned workers = all_cpus;   ///< most workers at once, at least 1; they are started while items wait
+    worker_init init{};            ///< called once in each worker; what it returns is handed to `f` as first argument
+    std::size_t max_items = 0;     ///< a worker is replaced after so many items; 0 = never
+    bool fresh = false;            ///< a new process for every item
+    bool with_threads = false;     ///< make the pool although other threads run: see options::with_threads
+};
+
+/// What a pool has done so far.
+struct pool_stats {
+    std::uint64_t done = 0;      ///< items that got an answer from a worker
+    std::uint64_t spawned = 0;   ///< worker processes started
+    std::uint64_t ended = 0;     ///< worker processes that have ended
+    std::uint64_t killed = 0;    ///< of these, by us: timeouts, cancelled calls, broken protocol
+    unsigned workers = 0;        ///< alive now
+    unsigned busy = 0;           ///< of these, holding items
+    std::size_t calls = 0;       ///< being served now
+};
+
+namespace detail {
+class dispatcher;
+}
+
+/// Worker processes that stay between calls.
+///
+/// The constructor forks a nursery, from which all workers come, now and later: they see the memory of that moment.
+/// Make it first in main(): before threads, secrets, sockets and large data. Calls then send `f` by its address and
+/// items by codec.
+///
+/// Threads: calls may be started from any thread, and run on the pool's executor: the range is iterated, and on_error
+/// and progress are called, there. An idle pool gives its executor's context no work: run() returns.
+class pool {
+public:
+    using executor_type = asio::any_io_executor;
+
+    /// Throws std::system_error: errc::threads_running while other threads run, errc::invalid_options, and what
+    /// fork(2) gives.
+    explicit pool(asio::any_io_executor ex, pool_options options = {});
+
+    /// For anything with get_executor(): an io_context, a socket.
+    template <typename Context>
+        requires requires(Context& c) { asio::any_io_executor{c.get_executor()}; }
+    explicit pool(Context& context, pool_options options = {})
+        : pool{asio::any_io_executor{context.get_executor()}, std::move(options)}
+    {
+    }
+
+    /// Calls in progress end with errc::pool_closed; all workers are killed and reaped when it returns, in a few
+    /// milliseconds as a rule and at most seconds. Not from two threads at once; calls that other threads are
+    /// starting at this moment are the program's error.
+    ~pool();
+    pool(const pool&) = delete;
+    pool& operator=(const pool&) = delete;
+
+    /// The strand on which the pool works, over the executor that it was given.
+    executor_type get_executor() const noexcept;
+
+    /// Ends all calls with errc::pool_closed, now, and refuses new ones. Blocks until the workers are reaped.
+    /// Idempotent; any thread.
+    void close() noexcept;
+
+    /// Refuses new calls and completes, with `void(std::error_code)`, when those in progress are over and the workers
+    /// are reaped.
+    template <typename Token = asio::use_awaitable_t<>>
+    auto async_drain(Token&& token = {})
+    {
+        return asio::async_initiate<Token, void(std::error_code)>(
+            [](auto handler, pool* self) {
+                using handler_type = std::decay_t<decltype(handler)>;
+                auto held = std::make_shared<detail::held_handler<handler_type>>(std::move(handler), self->get_executor());
+                self->drain([held] { held->complete(std::error_code{}); });
+            },
+            token, this);
+    }
+
+    pool_stats stats() const;
+
+private:
+    friend std::shared_ptr<detail::call_handle> detail::start_in_pool(pool&, const options&, std::shared_ptr<detail::job>);
+
+    const asio::any_io_executor& io_executor() const noexcept { return ex_; }
+    const std::type_info* state_type() const noexcept;
+    void drain(std::function<void()> when_idle);
+
+    asio::any_io_executor ex_;
+    std::shared_ptr<detail::state_maker> state_;
+    std::shared_ptr<detail::dispatcher> dispatcher_;
+};
+
+} // namespace cofork

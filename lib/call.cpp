@@ -1,0 +1,298 @@
+#include "call.hpp"
+
+#include "dispatcher.hpp"
+
+#include <algorithm>
+#include <typeinfo>
+
+#include <cxxabi.h>
+#include <cstdlib>
+
+namespace cofork::detail {
+
+namespace {
+
+/// No batch carries more bytes of items than this, unless it is one item: the pipe is full long before.
+constexpr std::size_t batch_bytes = 256 * 1024;
+
+/// A stream whose consumer stops reading holds no more than about this many results.
+constexpr std::size_t largest_chosen_window = 16 * 1024;
+
+std::string readable(const std::type_info& type)
+{
+    int status = 0;
+    char* const name = abi::__cxa_demangle(type.name(), nullptr, nullptr, &status);
+    std::string text = name ? name : type.name();
+    std::free(name);
+    return text;
+}
+
+} // namespace
+
+call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
+    : job_{std::move(work)}, options_{o}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
+      deadline_{o.deadline.count() > 0 ? now + o.deadline : clock::time_point::max()}, size_{job_->size()}
+{
+    progress_.total = size_.value_or(o.total);
+    if (job_->by_index() && size_ == 0u)
+        exhausted_ = true;
+}
+
+void call::cancel(bool kill) noexcept
+{
+    if (const auto where = home.lock())
+        where->cancel(shared_from_this(), kill);
+}
+
+void call::poke() noexcept
+{
+    if (const auto where = home.lock())
+        where->poke();
+}
+
+void call::abandon() noexcept
+{
+    if (const auto where = home.lock())
+        where->abandon(shared_from_this());
+}
+
+std::optional<std::size_t> call::remaining() const
+{
+    if (!size_)
+        return {};
+    return *size_ - std::min<std::size_t>(*size_, next_);
+}
+
+std::size_t call::batch_limit(unsigned workers) const
+{
+    if (gated() || options_.fresh)
+        return 1;
+    return std::min<std::size_t>(batches_.next(remaining(), std::max(workers, 1u)), std::uint32_t(-1));
+}
+
+std::optional<item_run> call::take(clock::time_point now, unsigned workers)
+{
+    if (stopping_ || !gate_.open(now))
+        return {};
+    const std::size_t limit = batch_limit(workers);
+    std::optional<item_run> taken;
+    if (!again_.empty()) {
+        // A failed item goes alone: if it fails again it must not hold up others.
+        const auto n = again_.front().attempt > 0 ? 1 : std::min<std::size_t>(limit, again_.front().count);
+        taken = again_.front().take_front(static_cast<std::uint32_t>(n));
+        if (again_.front().count == 0)
+            again_.pop_front();
+    }
+    else
+        taken = take_new(limit);
+    if (!taken)
+        return {};
+    running_ += taken->count;
+    if (gated())
+        started(now); // corrected by started(), once the worker has said when it really was
+    return taken;
+}
+
+void call::started(clock::time_point when) noexcept
+{
+    if (when <= last_start_)
+        return;
+    last_start_ = when;
+    gate_.started(when);
+}
+
+std::optional<item_run> call::take_new(std::size_t limit)
+{
+    if (exhausted_)
+        return {};
+    const std::size_t chosen = std::clamp<std::size_t>(64 * limit, 64, largest_chosen_window);
+    const std::size_t room = job_->room(options_.window > 0 ? options_.window : chosen);
+    limit = std::min(limit, room - std::min(room, unsettled_));
+    if (limit == 0)
+        return {};
+    if (!job_->by_index())
+        return pull(limit);
+    const std::size_t n = std::min(limit, *remaining());
+    item_run taken{next_, static_cast<std::uint32_t>(n), 0, nullptr, 0};
+    next_ += n;
+    unsettled_ += n;
+    exhausted_ = next_ == *size_;
+    return taken;
+}
+
+/// Encodes up to `limit` items. What the range throws ends the call, or the input: that is the job's choice.
+std::optional<item_run> call::pull(std::size_t limit)
+{
+    auto bytes = std::make_shared<byte_buffer>();
+    std::uint32_t n = 0;
+    starved_ = false;
+    while (n < limit && (n == 0 || bytes->size() < batch_bytes)) {
+        const std::size_t at = bytes->size();
+        bytes->resize(at + sizeof(std::uint64_t));
+        pulled got = pulled::end;
+        try {
+            got = job_->pull(*bytes);
+        }
+        catch (...) {
+            stop(std::current_exception(), cancel_mode::kill);
+        }
+        if (got != pulled::item) {
+            bytes->resize(at);
+            exhausted_ = got == pulled::end;
+            starved_ = got == pulled::later;
+            break;
+        }
+        store<std::uint64_t>(bytes->data() + at, bytes->size() - at - sizeof(std::uint64_t));
+        ++n;
+    }
+    if (n == 0 || stopping_)
+        return {};
+    item_run taken{next_, n, 0, std::move(bytes), 0};
+    next_ += n;
+    unsettled_ += n;
+    return taken;
+}
+
+void call::give_back(item_run items)
+{
+    running_ -= items.count;
+    if (stopping_)
+        return;
+    // In the order of the input: what is started again may be older than what comes back now.
+    const auto place = std::find_if(again_.begin(), again_.end(), [&](const item_run& r) { return r.first > items.first; });
+    again_.insert(place, std::move(items));
+}
+
+std::optional<clock::time_point> call::waits_until(clock::time_point now) const
+{
+    if (stopping_ || gate_.open(now) || (again_.empty() && exhausted_))
+        return {};
+    return gate_.opens_at();
+}
+
+void call::value(const item_run& one, byte_view result, int pid)
+{
+    try {
+        job_->deliver(one.first, result);
+        settled(false);
+        return;
+    }
+    catch (const std::exception& e) {
+        failure why;
+        why.kind = failure_kind::exception;
+        why.what = std::string{"the result could not be decoded: "} + e.what();
+        why.type = readable(typeid(e));
+        why.pid = pid;
+        failed(one, std::move(why));
+    }
+    catch (...) {
+        failure why;
+        why.what = "the result could not be decoded";
+        why.pid = pid;
+        failed(one, std::move(why));
+    }
+}
+
+bool call::again_allowed(const failure& why) const noexcept
+{
+    switch (why.kind) {
+    case failure_kind::crashed:
+    case failure_kind::protocol:
+        return options_.again & retry_on::crash;
+    case failure_kind::timeout:
+        return options_.again & retry_on::timeout;
+    case failure_kind::exception:
+    case failure_kind::limit:
+        return options_.again & retry_on::exception;
+    case failure_kind::cancelled:
+    case failure_kind::not_started:
+        break;
+    }
+    return false;
+}
+
+void call::failed(item_run one, failure why)
+{
+    if (stopping_) { // it was killed because the call ends, or ended while it did
+        settled(true);
+        return;
+    }
+    why.index = one.first;
+    why.attempts = one.attempt + 1;
+    try {
+        if (options_.on_error)
+            options_.on_error(why);
+    }
+    catch (...) {
+        stop(std::current_exception(), cancel_mode::kill);
+        return settled(true);
+    }
+    try {
+        if (why.attempts < options_.attempts && again_allowed(why)) {
+            ++progress_.retried;
+            ++one.attempt;
+            give_back(std::move(one));
+            return;
+        }
+        settled(true);
+        const bool go_on = job_->deliver(why);
+        if (!go_on)
+            stop(std::make_exception_ptr(item_error{std::move(why)}), cancel_mode::kill);
+    }
+    catch (...) {
+        stop(std::current_exception(), cancel_mode::kill);
+    }
+}
+
+void call::settled(bool failed) noexcept
+{
+    --running_;
+    --unsettled_;
+    ++progress_.done;
+    progress_.failed += failed ? 1 : 0;
+}
+
+void call::stop(std::exception_ptr why, cancel_mode mode) noexcept
+{
+    if (mode == cancel_mode::kill)
+        mode_ = mode;
+    if (stopping_)
+        return;
+    stopping_ = true;
+    why_ = std::move(why);
+    again_.clear();
+}
+
+bool call::over()
+{
+    if (running_ > 0)
+        return false;
+    if (stopping_)
+        return true;
+    if (!again_.empty())
+        return false;
+    return exhausted_ || (starved_ && job_->over_when_idle());
+}
+
+void call::finish(std::exception_ptr instead) noexcept
+{
+    job_->finish(instead ? std::move(instead) : std::move(why_));
+}
+
+void call::report_progress(clock::time_point now, unsigned busy, bool last) noexcept
+{
+    if (!options_.progress)
+        return;
+    reported_ = progress_.done + progress_.retried;
+    progress_.busy = busy;
+    progress_.elapsed = now - started_at_;
+    progress_.finished = last;
+    try {
+        options_.progress.update(progress_);
+    }
+    catch (...) {
+        stop(std::current_exception(), cancel_mode::kill);
+    }
+}
+
+} // namespace cofork::detail

@@ -1,0 +1,112 @@
+#pragma once
+// One call in progress: what is taken next, what a failure means, when it is over. Knows no process and no pipe.
+
+#include "item_run.hpp"
+#include "pace.hpp"
+
+#include <cofork/detail/job.hpp>
+#include <cofork/detail/place.hpp>
+#include <cofork/options.hpp>
+
+#include <chrono>
+#include <deque>
+#include <exception>
+#include <memory>
+#include <optional>
+
+namespace cofork::detail {
+
+using clock = std::chrono::steady_clock;
+
+/// How a call is ended from outside.
+enum class cancel_mode {
+    gentle, ///< nothing new starts; what runs may end
+    kill,   ///< workers that run its items are killed
+};
+
+class dispatcher;
+
+class call final : public call_handle, public std::enable_shared_from_this<call> {
+public:
+    call(std::shared_ptr<job> work, const options& o, clock::time_point now);
+
+    // From outside, on any thread.
+
+    void cancel(bool kill) noexcept override;
+    void poke() noexcept override;
+    void abandon() noexcept override;
+    /// Set before the call is given to its place.
+    std::weak_ptr<dispatcher> home;
+
+    // What may start.
+
+    /// The next items that may start now, or nothing: none are left, the gate is shut, no results are being read.
+    std::optional<item_run> take(clock::time_point now, unsigned workers);
+    /// Items that were taken and not started come back; they go first.
+    void give_back(item_run items);
+    /// When the gate opens, if that is all that keeps the next item waiting.
+    std::optional<clock::time_point> waits_until(clock::time_point now) const;
+    /// An item of this call was seen to have started at `when`; the gate counts from there.
+    void started(clock::time_point when) noexcept;
+    bool gated() const noexcept { return options_.pause.count() > 0; }
+
+    // What came of it.
+
+    /// Takes an encoded result of the item `one`; a result that cannot be decoded is a failure of the item.
+    void value(const item_run& one, byte_view result, int pid);
+    /// An attempt failed: `why` lacks index and attempts. Starts the item again or ends it.
+    void failed(item_run one, failure why);
+    void measured(std::size_t items, std::chrono::nanoseconds busy) noexcept { batches_.measured(items, busy); }
+
+    // How it ends.
+
+    /// Nothing new starts from now on. The first reason given is the one that counts.
+    void stop(std::exception_ptr why, cancel_mode mode) noexcept;
+    bool stopping() const noexcept { return stopping_; }
+    bool must_kill() const noexcept { return mode_ == cancel_mode::kill; }
+    /// Nothing is left to start or to wait for.
+    bool over();
+    void finish(std::exception_ptr instead = nullptr) noexcept;
+
+    const options& opts() const noexcept { return options_; }
+    const std::shared_ptr<job>& the_job() const noexcept { return job_; }
+    bool prefetch() const noexcept { return !gated() && !options_.fresh && batches_.prefetch(); }
+    /// Nothing runs and nothing waits to be started again.
+    bool idle() const noexcept { return running_ == 0 && again_.empty(); }
+    clock::time_point deadline() const noexcept { return deadline_; }
+    void report_progress(clock::time_point now, unsigned busy, bool last = false) noexcept;
+
+    std::size_t done() const noexcept { return progress_.done; }
+    /// Items were settled since the last report.
+    bool progressed() const noexcept { return progress_.done + progress_.retried != reported_; }
+
+private:
+    std::optional<item_run> take_new(std::size_t limit);
+    std::optional<item_run> pull(std::size_t limit);
+    std::size_t batch_limit(unsigned workers) const;
+    std::optional<std::size_t> remaining() const;
+    bool again_allowed(const failure& why) const noexcept;
+    void settled(bool failed) noexcept;
+
+    std::shared_ptr<job> job_;
+    options options_;
+    gate gate_;
+    clock::time_point last_start_ = clock::time_point::min();
+    batch_size batches_;
+    clock::time_point started_at_;
+    clock::time_point deadline_;
+    std::deque<item_run> again_; ///< taken once and not started, or to be started again; before anything new
+    std::uint64_t next_ = 0;     ///< index of the next new item
+    std::optional<std::size_t> size_;
+    bool exhausted_ = false; ///< the input has no more
+    bool starved_ = false;   ///< the input had nothing when it was last asked
+    std::size_t running_ = 0;   ///< items that workers hold
+    std::size_t unsettled_ = 0; ///< items taken from the input that have no outcome yet
+    progress_state progress_;
+    std::size_t reported_ = 0;
+    bool stopping_ = false;
+    cancel_mode mode_ = cancel_mode::gentle;
+    std::exception_ptr why_;
+};
+
+} // namespace cofork::detail

@@ -1,0 +1,90 @@
+#pragma once
+// The wire format between the parent and one worker. Pure: no system calls, no allocation.
+//
+//   job pipe     batch := job_header captures item*        item := u64 size, bytes     (no items when by_index)
+//   result pipe  reply := reply_header payload             one for each started item, in the order of their starts
+//
+// Host byte order and no version field: both ends are forks of one image, so they agree by construction. The parent
+// still distrusts every field of a reply: a worker may be hostile, or scribble over its memory before it crashes.
+
+#include <array>
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace cofork::detail {
+
+struct job_header {
+    std::uint32_t magic;
+    std::uint32_t epoch;        ///< items of an older epoch than the page's were given to another worker: skip them
+    std::uint32_t count;        ///< items of this batch
+    std::uint32_t by_index;     ///< 1: items are first, first + 1, ... of the snapshot; 0: their bytes follow
+    std::uint64_t first;        ///< index of the first item
+    std::uint64_t entry;        ///< address of the pool's entry; 0 = what the snapshot inherited
+    std::uint64_t captures;     ///< bytes of f that follow the header
+    std::uint64_t max_result;   ///< bytes; a larger result is a failure of its item
+};
+
+inline constexpr std::uint32_t job_magic = 0x316a6b63; // "ckj1" in memory
+static_assert(std::has_unique_object_representations_v<job_header>); // padding would leak stack bytes
+
+enum class reply_kind : std::uint8_t {
+    value = 1, ///< payload: the encoded result
+    threw = 2, ///< payload: u64 ns from the item's start, u32 length of the type's name, the name, the text
+    limit = 3, ///< payload: as threw
+    unfit = 4, ///< payload: as threw; the worker's state could not be made, it exits
+};
+
+struct reply_header {
+    std::uint16_t magic;
+    reply_kind kind;
+    std::uint8_t reserved; ///< 0
+    std::uint32_t sequence; ///< how many items this worker had started before
+    std::uint64_t size;     ///< bytes of payload
+};
+
+inline constexpr std::uint16_t reply_magic = 0x7263; // "cr" in memory
+static_assert(sizeof(reply_header) == 16);
+
+/// Longest text of an exception that travels, and longest name of its type.
+inline constexpr std::size_t max_what = 16 * 1024;
+inline constexpr std::size_t max_type = 1024;
+/// Longest payload of a reply that is not a value.
+inline constexpr std::size_t report_lead = sizeof(std::uint64_t) + sizeof(std::uint32_t);
+inline constexpr std::size_t max_report = report_lead + max_type + max_what;
+
+/// What is wrong with a reply header, or null. `started` is the sequence that must come next.
+constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std::uint64_t max_result) noexcept
+{
+    if (h.magic != reply_magic)
+        return "bad magic number";
+    if (h.reserved != 0)
+        return "reserved bits set";
+    if (h.kind < reply_kind::value || h.kind > reply_kind::unfit)
+        return "unknown kind of reply";
+    if (h.sequence != next)
+        return "reply for an item that is not the next";
+    if (h.size > (h.kind == reply_kind::value ? max_result : max_report))
+        return "reply longer than allowed";
+    return nullptr;
+}
+
+template <typename T>
+T load(const std::byte* from) noexcept
+{
+    static_assert(std::is_trivially_copyable_v<T>);
+    T value;
+    std::memcpy(&value, from, sizeof value);
+    return value;
+}
+
+template <typename T>
+void store(std::byte* to, const T& value) noexcept
+{
+    static_assert(std::is_trivially_copyable_v<T>);
+    std::memcpy(to, &value, sizeof value);
+}
+
+} // namespace cofork::detail

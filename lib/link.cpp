@@ -1,0 +1,467 @@
+#include "link.hpp"
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <system_error>
+
+#include <fcntl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cofork::detail {
+
+namespace {
+
+/// Above this many bytes a larger pipe is worth its system call (pipe(7): 64 KiB by default).
+constexpr std::size_t default_pipe = 64 * 1024;
+constexpr int large_pipe = 1 << 20;
+
+clock::time_point at(std::uint64_t ns) noexcept
+{
+    return clock::time_point{std::chrono::nanoseconds{ns}}; // steady_clock is CLOCK_MONOTONIC (libstdc++, libc++)
+}
+
+owned_fd duplicate(const owned_fd& fd)
+{
+    owned_fd copy{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)};
+    if (!copy)
+        throw std::system_error{errno, std::system_category(), "fcntl F_DUPFD_CLOEXEC"};
+    return copy;
+}
+
+} // namespace
+
+link::link(nursery_client& nursery, std::uint32_t slot, std::uint64_t generation, link_user& user,
+    std::shared_ptr<std::recursive_mutex> guard)
+    : nursery_{&nursery}, user_{&user}, guard_{std::move(guard)}, pages_{nursery.pages()}, page_{pages_->get()[slot]}, slot_{slot}, generation_{generation}
+{
+    // The worker that had this page before is gone.
+    page_.claim = 0;
+    page_.started_at = 0;
+    page_.finished = 0;
+    page_.booted = 0;
+    page_.busy = 0;
+    page_.flushed = 0;
+    page_.filled = 0;
+}
+
+std::shared_ptr<link> link::start(
+    const asio::any_io_executor& ex, nursery_client& nursery, std::uint32_t slot, std::uint64_t generation,
+    link_user& user, std::shared_ptr<std::recursive_mutex> guard)
+{
+    pipe_ends jobs = make_pipe();
+    pipe_ends results = make_pipe();
+    auto self = std::make_shared<link>(nursery, slot, generation, user, std::move(guard));
+    self->jobs_read_ = duplicate(jobs.read);
+    self->results_fd_ = results.read.get();
+    self->channel_ = channel::make(ex, std::move(results.read), std::move(jobs.write));
+    nursery.spawn(slot, generation, std::move(jobs.read), std::move(results.write));
+    return self;
+}
+
+void link::dispatch(std::shared_ptr<call> owner, item_run items)
+{
+    const job& work = *owner->the_job();
+    const byte_view captures = work.captures();
+    const std::size_t length = items.length(items.count);
+    const bool together = length <= default_pipe;
+    auto head = std::make_shared<byte_buffer>(sizeof(job_header));
+    head->reserve(sizeof(job_header) + captures.size() + (together ? length : 0));
+    store(head->data(), job_header{job_magic, epoch_, items.count, items.bytes ? 0u : 1u, items.first,
+                            reinterpret_cast<std::uint64_t>(work.code()), captures.size(), owner->opts().max_result});
+    head->insert(head->end(), captures.begin(), captures.end());
+    byte_view payload;
+    if (items.bytes)
+        payload = byte_view{*items.bytes}.subspan(items.offset, length);
+    if (together)
+        head->insert(head->end(), payload.begin(), payload.end());
+    unsent_.push_back({head, *head});
+    if (!together) {
+        unsent_.push_back({items.bytes, payload});
+        ::fcntl(jobs_read_.get(), F_SETPIPE_SZ, large_pipe); // refused above the user's share: slower, still right
+    }
+    items_ += items.count;
+    held_.push_back({std::move(owner), std::move(items)});
+    if (!channel_->writing())
+        write_more();
+    if (!channel_->reading())
+        read_more();
+}
+
+void link::write_more()
+{
+    if (!unsent_.empty())
+        channel_->write(unsent_.front().bytes, shared_from_this());
+}
+
+void link::on_written(std::error_code ec) noexcept
+{
+    const std::lock_guard lock{*guard_};
+    if (!user_)
+        return;
+    if (!unsent_.empty())
+        unsent_.pop_front();
+    if (ended_)
+        return end_when_quiet();
+    if (ec)
+        kill(kill_reason::protocol, "its job pipe cannot be written");
+    else
+        write_more();
+}
+
+void link::read_more()
+{
+    target_ = {};
+    if (pipe_position_ == parser_.position())
+        target_ = parser_.large_rest();
+    if (target_.empty() && buffer_.empty())
+        buffer_.resize(default_pipe);
+    channel_->read(target_.empty() ? std::span{buffer_} : target_, shared_from_this());
+}
+
+void link::on_read(std::error_code ec, std::size_t bytes) noexcept
+{
+    const std::lock_guard lock{*guard_};
+    if (!user_)
+        return;
+    if (bytes > 0)
+        arrived(bytes);
+    if (ended_)
+        return end_when_quiet();
+    if (ec && ec != asio::error::operation_aborted)
+        kill(kill_reason::protocol, "its result pipe cannot be read");
+    else if (bytes > 0 && !held_.empty() && !distrusted_)
+        read_more();
+    // No bytes: the pipe is closed. That is not death: the nursery tells how the worker ended.
+    user_->turn();
+}
+
+void link::arrived(std::size_t bytes) noexcept
+{
+    if (target_.empty()) {
+        const byte_view chunk{buffer_.data(), bytes};
+        const std::size_t known = std::min<std::uint64_t>(bytes, parser_.position() - pipe_position_);
+        pipe_position_ += bytes;
+        return feed(chunk.subspan(known)); // the rest was taken from the page before it came
+    }
+    pipe_position_ += bytes;
+    parser_.got(bytes);
+    target_ = {};
+    feed({});
+}
+
+void link::feed(byte_view bytes) noexcept
+{
+    if (distrusted_)
+        return;
+    const char* wrong = nullptr;
+    try {
+        wrong = parser_.feed(
+            bytes, received_, [this] { return held_.empty() ? 0 : held_.front().owner->opts().max_result; },
+            [this](const reply_header& header, byte_view payload) { return take_reply(header, payload); });
+    }
+    catch (const std::bad_alloc&) {
+        wrong = "no memory for its reply";
+    }
+    if (wrong)
+        distrust(wrong);
+    else if (parser_.large_rest().size() > 0 && !large_results_) {
+        large_results_ = true;
+        ::fcntl(results_fd_, F_SETPIPE_SZ, large_pipe);
+    }
+}
+
+void link::distrust(const char* why) noexcept
+{
+    distrusted_ = true;
+    kill(kill_reason::protocol, why);
+}
+
+bool link::take_reply(const reply_header& header, byte_view payload)
+{
+    if (header.kind != reply_kind::value) {
+        const bool whole = payload.size() >= report_lead
+            && payload.size() - report_lead >= load<std::uint32_t>(payload.data() + sizeof(std::uint64_t));
+        if (!whole)
+            return distrust("malformed report of an exception"), false;
+    }
+    if (header.kind == reply_kind::unfit) {
+        const auto type = load<std::uint32_t>(payload.data() + sizeof(std::uint64_t));
+        const byte_view text = payload.subspan(report_lead + type);
+        unfit_.assign(reinterpret_cast<const char*>(text.data()), text.size());
+        received_ = 0;
+        return true;
+    }
+    const std::uint32_t started = started_of(page_.claim.load(std::memory_order_acquire));
+    if (held_.empty() || started - header.sequence == 0 || started - header.sequence > items_)
+        return distrust("reply for an item that it has not started"), false;
+    settle(header, payload);
+    return !distrusted_;
+}
+
+void link::settle(const reply_header& header, byte_view payload)
+{
+    booted_ = true;
+    const std::shared_ptr<call> owner = held_.front().owner;
+    const item_run one = pop_front();
+    if (owner->gated())
+        owner->started(at(page_.started_at.load(std::memory_order_relaxed)));
+    if (header.kind == reply_kind::value)
+        return owner->value(one, payload, pid_);
+    failure why;
+    why.kind = header.kind == reply_kind::limit ? failure_kind::limit : failure_kind::exception;
+    why.elapsed = std::chrono::nanoseconds{load<std::uint64_t>(payload.data()) & (~std::uint64_t{0} >> 1)};
+    const auto type = load<std::uint32_t>(payload.data() + sizeof(std::uint64_t));
+    const auto* const text = reinterpret_cast<const char*>(payload.data());
+    why.type.assign(text + report_lead, type);
+    why.what.assign(text + report_lead + type, payload.size() - report_lead - type);
+    why.pid = pid_;
+    owner->failed(one, std::move(why));
+}
+
+item_run link::pop_front() noexcept
+{
+    item_run& items = held_.front().items;
+    item_run one = items.take_front(1);
+    --items_;
+    if (items.count == 0) {
+        measure();
+        held_.pop_front();
+    }
+    return one;
+}
+
+/// A batch is done: what its items cost decides how many go into the next.
+void link::measure() noexcept
+{
+    const std::uint64_t busy = page_.busy.load(std::memory_order_relaxed);
+    const std::uint32_t finished = page_.finished.load(std::memory_order_acquire);
+    const std::uint32_t items = finished - measured_from_;
+    if (items > 0 && busy >= busy_seen_)
+        held_.front().owner->measured(items, std::chrono::nanoseconds{busy - busy_seen_});
+    busy_seen_ = busy;
+    measured_from_ = finished;
+}
+
+std::uint32_t link::started_unanswered() const noexcept
+{
+    const std::uint32_t n = started_of(page_.claim.load(std::memory_order_acquire)) - received_;
+    return static_cast<std::uint32_t>(std::min<std::size_t>(n, items_)); // more is a lie about its own items only
+}
+
+void link::take_back()
+{
+    std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
+    while (!page_.claim.compare_exchange_weak(seen, make_claim(epoch_ + 1, started_of(seen)), std::memory_order_acq_rel)) {
+    }
+    ++epoch_;
+    std::size_t keep = std::min<std::size_t>(started_of(seen) - received_, items_);
+    std::deque<held> kept;
+    for (held& h : held_) {
+        if (keep >= h.items.count) {
+            keep -= h.items.count;
+            kept.push_back(std::move(h));
+            continue;
+        }
+        if (keep > 0)
+            kept.push_back({h.owner, h.items.take_front(static_cast<std::uint32_t>(keep))});
+        keep = 0;
+        items_ -= h.items.count;
+        h.owner->give_back(std::move(h.items));
+    }
+    held_ = std::move(kept);
+}
+
+void link::kill(kill_reason why, const char* detail)
+{
+    if (ended_ || reason_ != kill_reason::none)
+        return;
+    take_back();
+    reason_ = why;
+    detail_ = detail;
+    nursery_->kill(slot_, generation_);
+}
+
+void link::retire()
+{
+    if (!alive())
+        return;
+    retiring_ = true;
+    channel_->close(); // end of file on the job pipe: the worker ends
+}
+
+std::optional<clock::time_point> link::running_since() const noexcept
+{
+    const std::uint32_t finished = page_.finished.load(std::memory_order_acquire);
+    const std::uint64_t claim = page_.claim.load(std::memory_order_acquire);
+    const std::uint64_t since = page_.started_at.load(std::memory_order_relaxed);
+    // `started_at` is written before the claim and may be the next item's already: then that one starts now.
+    if (started_of(claim) == finished)
+        return {};
+    return at(since);
+}
+
+std::optional<clock::time_point> link::last_start() const noexcept
+{
+    if (started_of(page_.claim.load(std::memory_order_acquire)) == 0)
+        return {};
+    return at(page_.started_at.load(std::memory_order_relaxed));
+}
+
+std::optional<clock::time_point> link::look(clock::time_point now)
+{
+    if (!alive() || held_.empty())
+        return {};
+    if (items_ > 1)
+        harvest();
+    if (held_.empty())
+        return {};
+    const auto timeout = held_.front().owner->opts().timeout;
+    if (timeout.count() <= 0)
+        return {};
+    const auto since = running_since();
+    if (!since)
+        return now + timeout;
+    if (now - *since < timeout)
+        return *since + timeout;
+    // First make sure that it starts nothing more, then look whether the item has finished meanwhile: a result in
+    // the pipe wins over the timer, and the next item must not pay for this one.
+    take_back();
+    const std::uint32_t started = started_of(page_.claim.load(std::memory_order_acquire));
+    if (page_.finished.load(std::memory_order_acquire) == started)
+        return {};
+    const auto still = running_since();
+    if (!still || now - *still < timeout)
+        return still.value_or(now) + timeout;
+    target_sequence_ = started - 1;
+    kill(kill_reason::timeout);
+    return {};
+}
+
+/// Takes whole replies that the worker holds in the page: it may run a long item now, or be dead.
+void link::harvest() noexcept
+{
+    if (distrusted_)
+        return;
+    const std::uint64_t base = page_.flushed.load(std::memory_order_acquire);
+    const std::size_t filled = page_.filled.load(std::memory_order_acquire);
+    const std::uint64_t from = parser_.position();
+    if (filled > sizeof page_.out || from < base || from >= base + filled || pipe_position_ > from)
+        return; // nothing new, or still on its way through the pipe
+    const std::size_t known = from - base;
+    try {
+        const std::vector<std::byte> copy(page_.out + known, page_.out + filled);
+        std::atomic_thread_fence(std::memory_order_acquire);
+        if (page_.flushed.load(std::memory_order_acquire) == base) // else it was overwritten, and comes by the pipe
+            feed(copy);
+    }
+    catch (const std::bad_alloc&) {
+        // It comes by the pipe; of a worker that is dead the items are lost like any other allocation would be.
+    }
+}
+
+void link::on_spawned(int pid) noexcept
+{
+    pid_ = pid;
+}
+
+void link::on_refused() noexcept
+{
+    on_ended({});
+}
+
+void link::on_ended(std::optional<nursery_report> report) noexcept
+{
+    if (ended_)
+        return;
+    ended_ = true;
+    end_ = report;
+    if (report && report->pid != 0)
+        pid_ = report->pid;
+    if (!retiring_)
+        channel_->cancel();
+    end_when_quiet();
+}
+
+void link::end_when_quiet() noexcept
+{
+    if (gone_ || channel_->reading() || channel_->writing())
+        return; // their callbacks come here again
+    if (!retiring_)
+        drain();
+    judge();
+    if (!retiring_)
+        channel_->close();
+    gone_ = true;
+    if (user_)
+        user_->turn();
+}
+
+/// What a worker wrote before its end is still in the pipe, and it counts.
+void link::drain() noexcept
+{
+    if (buffer_.empty())
+        buffer_.resize(default_pipe);
+    target_ = {};
+    while (const std::size_t got = channel_->read_now(buffer_))
+        arrived(got);
+    harvest();
+}
+
+/// Only what had been started and not answered has failed; everything behind it goes to another worker.
+void link::judge() noexcept
+{
+    for (std::uint32_t n = unfit_.empty() ? started_unanswered() : 0; n > 0; --n) {
+        const bool is_target = received_ == target_sequence_;
+        const std::shared_ptr<call> owner = held_.front().owner;
+        const item_run one = pop_front();
+        ++received_;
+        owner->failed(one, blame(is_target));
+    }
+    for (held& h : held_)
+        h.owner->give_back(std::move(h.items));
+    held_.clear();
+    items_ = 0;
+}
+
+failure link::blame(bool is_target) const
+{
+    failure why;
+    why.kind = failure_kind::crashed;
+    why.pid = pid_;
+    if (const auto since = last_start())
+        why.elapsed = std::max(clock::now() - *since, clock::duration{0});
+    if (end_ && end_->code == CLD_EXITED)
+        why.exit_code = end_->status;
+    else
+        why.signal = end_ ? end_->status : SIGKILL; // of a lost nursery: its workers were killed with it
+    if (reason_ == kill_reason::timeout && is_target) {
+        why.kind = failure_kind::timeout;
+        why.what = "did not end in time; the worker was killed";
+    }
+    else if (reason_ == kill_reason::protocol) {
+        why.kind = failure_kind::protocol;
+        why.what = detail_ ? detail_ : "";
+    }
+    else if (reason_ == kill_reason::cancelled)
+        why.kind = failure_kind::cancelled;
+    else if (why.signal != 0)
+        why.what = std::string{"the worker was ended by signal "} + std::to_string(why.signal);
+    else
+        why.what = "the worker exited with status " + std::to_string(why.exit_code);
+    return why;
+}
+
+void link::detach() noexcept
+{
+    user_ = nullptr;
+    if (!channel_ || (retiring_ && !channel_->reading() && !channel_->writing()))
+        return;
+    channel_->cancel();
+    for (held& h : held_)
+        h.owner.reset();
+}
+
+} // namespace cofork::detail

@@ -1,0 +1,146 @@
+#pragma once
+// One worker as the parent sees it: what it holds, what it has answered, whom to blame when it ends.
+
+#include "call.hpp"
+#include "channel.hpp"
+#include "nursery_client.hpp"
+#include "reply_parser.hpp"
+
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace cofork::detail {
+
+class link_user {
+public:
+    /// Something changed: items were settled, or the worker ended and its slot is free.
+    virtual void turn() noexcept = 0;
+
+protected:
+    ~link_user() = default;
+};
+
+/// Why the parent kills a worker.
+enum class kill_reason { none, timeout, cancelled, protocol };
+
+class link final : public channel_user, public std::enable_shared_from_this<link> {
+public:
+    /// Makes the pipes and asks the nursery for a process. Throws std::system_error: EMFILE, ENFILE (pipe2(2)).
+    static std::shared_ptr<link> start(
+        const asio::any_io_executor& ex, nursery_client& nursery, std::uint32_t slot, std::uint64_t generation,
+        link_user& user, std::shared_ptr<std::recursive_mutex> guard);
+
+    link(nursery_client& nursery, std::uint32_t slot, std::uint64_t generation, link_user& user,
+        std::shared_ptr<std::recursive_mutex> guard);
+
+    /// Sends items to the worker. Precondition: alive(), and all that it holds are of the same call.
+    void dispatch(std::shared_ptr<call> owner, item_run items);
+
+    /// Takes back what it has not started. Afterwards it starts nothing of what it holds.
+    void take_back();
+    /// Kills the worker; what comes of its running item is decided when it has ended.
+    void kill(kill_reason why, const char* detail = nullptr);
+    /// No more work for this worker: it ends by itself. Precondition: idle().
+    void retire();
+
+    /// Looks into the shared page: takes finished results that have not been written, and kills the worker when its
+    /// running item is over its time. Returns when to look again, if a timeout is pending.
+    std::optional<clock::time_point> look(clock::time_point now);
+    /// Since when its present item runs; empty when none does.
+    std::optional<clock::time_point> running_since() const noexcept;
+    /// When the last item that it started was started; empty when it has started none.
+    std::optional<clock::time_point> last_start() const noexcept;
+
+    // Told by the nursery.
+    void on_spawned(int pid) noexcept;
+    void on_refused() noexcept;
+    void on_ended(std::optional<nursery_report> report) noexcept;
+    /// The owner is going: no callback reaches it any more, pending reads and writes are cancelled.
+    void detach() noexcept;
+
+    bool alive() const noexcept { return !ended_ && !retiring_ && reason_ == kill_reason::none; }
+    bool gone() const noexcept { return gone_; }
+    bool idle() const noexcept { return held_.empty(); }
+    bool killed() const noexcept { return reason_ != kill_reason::none; }
+    bool has_started() const noexcept { return last_start().has_value(); }
+    /// The item that it is to start next has not been started yet.
+    bool waiting_to_start() const noexcept { return items_ > 0 && started_unanswered() == 0; }
+    std::size_t batches() const noexcept { return held_.size(); }
+    /// Items that wait behind the one that runs.
+    std::size_t waiting() const noexcept { return items_ > 0 ? items_ - 1 : 0; }
+    const call* owner() const noexcept { return held_.empty() ? nullptr : held_.front().owner.get(); }
+    std::shared_ptr<call> shared_owner() const noexcept { return held_.empty() ? nullptr : held_.front().owner; }
+    std::uint32_t slot() const noexcept { return slot_; }
+    std::uint64_t generation() const noexcept { return generation_; }
+    std::uint64_t answered() const noexcept { return received_; }
+    /// Text of the exception that kept it from making its state; empty when none did.
+    const std::string& unfit() const noexcept { return unfit_; }
+
+private:
+    struct held {
+        std::shared_ptr<call> owner;
+        item_run items;
+    };
+    struct segment {
+        std::shared_ptr<const byte_buffer> keep;
+        byte_view bytes;
+    };
+
+    void on_read(std::error_code ec, std::size_t bytes) noexcept override;
+    void on_written(std::error_code ec) noexcept override;
+
+    void read_more();
+    void write_more();
+    void feed(byte_view bytes) noexcept;
+    bool take_reply(const reply_header& header, byte_view payload);
+    void settle(const reply_header& header, byte_view payload);
+    void arrived(std::size_t bytes) noexcept;
+    void distrust(const char* why) noexcept;
+    void measure() noexcept;
+    void harvest() noexcept;
+    void end_when_quiet() noexcept;
+    void drain() noexcept;
+    void judge() noexcept;
+    failure blame(bool is_target) const;
+    std::uint32_t started_unanswered() const noexcept;
+    item_run pop_front() noexcept;
+
+    nursery_client* nursery_;
+    link_user* user_;                             // null once the owner is gone
+    std::shared_ptr<std::recursive_mutex> guard_; // the owner's, which it also holds when it goes
+    std::shared_ptr<channel> channel_;
+    int results_fd_ = -1; // borrowed from the channel
+    owned_fd jobs_read_;  // our copy: a pipe that has a reader cannot raise SIGPIPE in us
+    std::shared_ptr<shared_pages> pages_; // a lost nursery's live on while its workers are judged
+    page& page_;
+    std::uint32_t slot_;
+    std::uint64_t generation_;
+    std::deque<held> held_;  // in the order in which the worker starts them
+    std::size_t items_ = 0;  // in held_
+    std::uint32_t received_ = 0; // replies so far: the sequence of the next
+    std::uint32_t epoch_ = 0;
+    reply_parser parser_;
+    std::uint64_t pipe_position_ = 0; // bytes that came by the pipe; behind parser_.position() when some came by the page
+    bool distrusted_ = false; // it broke the protocol: nothing more is believed
+    bool large_results_ = false;
+    std::vector<std::byte> buffer_;
+    std::span<std::byte> target_; // of the pending read, when it goes straight into a large reply
+    std::deque<segment> unsent_;
+    std::uint64_t busy_seen_ = 0; // page_.busy when the running batch began
+    std::uint32_t measured_from_ = 0;
+    int pid_ = 0;
+    bool booted_ = false;
+    kill_reason reason_ = kill_reason::none;
+    std::uint32_t target_sequence_ = 0; // timeout: the item that is to blame
+    const char* detail_ = nullptr;
+    bool retiring_ = false;
+    bool ended_ = false;
+    bool gone_ = false;
+    std::optional<nursery_report> end_;
+    std::string unfit_;
+};
+
+} // namespace cofork::detail

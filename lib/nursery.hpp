@@ -1,0 +1,32 @@
+#pragma once
+// The nursery: a process with one thread that forks the workers, reaps them and reports how they ended.
+
+#include "nursery_protocol.hpp"
+#include "page.hpp"
+
+#include <cstdint>
+#include <sys/types.h>
+
+namespace cofork::detail {
+
+class work;
+class state_maker;
+
+struct nursery_setup {
+    int control;        ///< our end of the SOCK_SEQPACKET pair
+    pid_t parent;       ///< whose death is ours
+    page* pages;        ///< one per slot, shared with the parent
+    std::uint32_t slots;
+    work* inherited;
+    state_maker* state;
+};
+
+/// Runs until the parent closes its end of the control socket or dies; then kills and reaps every worker, and every
+/// process that they left behind, and ends. Call it in a fresh fork with all signals blocked.
+[[noreturn]] void nursery_main(const nursery_setup& setup) noexcept;
+
+} // namespace cofork::detail
+
+#if defined(ASIO_DETAIL_CONFIG_HPP) || defined(LIB_URING_H)
+#error "the child side must not depend on Asio or liburing"
+#endif

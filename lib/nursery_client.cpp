@@ -1,0 +1,249 @@
+#include "nursery.hpp" // first: it refuses to come after Asio
+
+#include "nursery_client.hpp"
+
+#include "process.hpp"
+
+#include <asio/post.hpp>
+
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <iostream>
+#include <new>
+#include <system_error>
+
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace cofork::detail {
+
+namespace {
+
+/// How long a nursery may take to reap its workers before it is killed itself: a worker of 1 GiB takes 0.1 s to die.
+constexpr int patience_ms = 10'000;
+
+[[noreturn]] void fail(int error, const char* call)
+{
+    throw std::system_error{error, std::system_category(), call};
+}
+
+} // namespace
+
+shared_pages::shared_pages(std::uint32_t count) : pages_{nullptr}, count_{count}
+{
+    void* const memory = ::mmap(nullptr, count * sizeof(page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        fail(errno, "mmap");
+    pages_ = static_cast<page*>(memory); // zero-filled by the kernel, which is what every field starts as
+}
+
+shared_pages::~shared_pages()
+{
+    ::munmap(pages_, count_ * sizeof(page));
+}
+
+nursery_client::nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, work* inherited, state_maker* state,
+    std::shared_ptr<std::recursive_mutex> guard)
+    : pages_{std::make_shared<shared_pages>(slots)}, guard_{std::move(guard)}, control_{ex}, pidfd_{ex}
+{
+    int ends[2];
+    if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
+        fail(errno, "socketpair");
+    owned_fd ours{ends[0]};
+    owned_fd theirs{ends[1]};
+    // Before the fork: after it a failure would leave a process to clean up.
+    control_.assign(ours.get());
+    (void)ours.release();
+    fork_nursery(std::move(theirs), inherited, state);
+}
+
+void nursery_client::fork_nursery(owned_fd control, work* inherited, state_maker* state)
+{
+    std::cout.flush(); // unsynchronised with stdio it has a buffer of its own, which cannot be purged in the child
+    const nursery_setup setup{control.get(), ::getpid(), pages_->get(), pages_->count(), inherited, state};
+    int error = 0;
+    {
+        const signals_blocked blocked;
+        pid_ = ::fork();
+        error = errno;
+        if (pid_ == 0)
+            nursery_main(setup);
+    }
+    if (pid_ < 0)
+        fail(error, "fork");
+    // Still our unreaped child, so the number cannot have been reused in between.
+    owned_fd pidfd{pidfd_open(pid_)};
+    if (!pidfd) {
+        error = errno;
+        ::kill(pid_, SIGKILL);
+        ::waitpid(pid_, nullptr, 0);
+        fail(error, "pidfd_open");
+    }
+    pidfd_.assign(pidfd.get());
+    (void)pidfd.release();
+}
+
+nursery_client::~nursery_client()
+{
+    end();
+}
+
+void nursery_client::spawn(std::uint32_t slot, std::uint64_t generation, owned_fd jobs, owned_fd results)
+{
+    post({{nursery_verb::spawn, slot, generation}, std::move(jobs), std::move(results)});
+}
+
+void nursery_client::kill(std::uint32_t slot, std::uint64_t generation)
+{
+    post({{nursery_verb::kill, slot, generation}, {}, {}});
+}
+
+void nursery_client::post(request r)
+{
+    if (!unsent_.empty() || !send(r)) {
+        unsent_.push_back(std::move(r));
+        flush();
+    }
+}
+
+void nursery_client::flush()
+{
+    while (!unsent_.empty() && send(unsent_.front()))
+        unsent_.pop_front();
+    if (unsent_.empty() || flushing_)
+        return;
+    flushing_ = true;
+    control_.async_wait(asio::posix::stream_descriptor::wait_write, [self = weak_from_this()](std::error_code ec) {
+        if (const auto client = self.lock()) {
+            const std::lock_guard lock{*client->guard_};
+            client->flushing_ = false;
+            if (!ec)
+                client->flush();
+        }
+    });
+}
+
+/// False when the socket is full. A nursery that is gone is no error here: the watch reports it.
+bool nursery_client::send(const request& r) noexcept
+{
+    nursery_request what = r.what;
+    iovec data{&what, sizeof what};
+    alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))] = {};
+    msghdr message{};
+    message.msg_iov = &data;
+    message.msg_iovlen = 1;
+    if (r.jobs) {
+        const int fds[2] = {r.jobs.get(), r.results.get()};
+        message.msg_control = control;
+        message.msg_controllen = sizeof control;
+        cmsghdr* const part = CMSG_FIRSTHDR(&message);
+        part->cmsg_level = SOL_SOCKET;
+        part->cmsg_type = SCM_RIGHTS;
+        part->cmsg_len = CMSG_LEN(sizeof fds);
+        std::memcpy(CMSG_DATA(part), fds, sizeof fds);
+    }
+    for (;;) {
+        if (::sendmsg(control_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+            return true;
+        if (errno != EINTR)
+            return errno != EAGAIN && errno != ENOBUFS && errno != ETOOMANYREFS;
+    }
+}
+
+void nursery_client::watch(std::shared_ptr<nursery_user> user)
+{
+    user_ = std::move(user);
+    if (!waiting_)
+        wait_for_report();
+}
+
+void nursery_client::unwatch() noexcept
+{
+    user_.reset();
+    asio::error_code ignored;
+    control_.cancel(ignored);
+}
+
+void nursery_client::wait_for_report()
+{
+    waiting_ = true;
+    control_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code) {
+        const std::lock_guard lock{*self->guard_};
+        self->waiting_ = false;
+        if (self->user_)
+            self->read_reports();
+        if (self->user_ && !self->waiting_ && self->control_.is_open())
+            self->wait_for_report();
+    });
+}
+
+void nursery_client::read_reports()
+{
+    for (;;) {
+        const auto user = user_; // a report may end the watch
+        if (!user || !control_.is_open())
+            return;
+        nursery_report report;
+        const ssize_t got = ::recv(control_.native_handle(), &report, sizeof report, MSG_DONTWAIT);
+        if (got == sizeof report)
+            user->on_report(report);
+        else if (got < 0 && errno == EINTR)
+            continue;
+        else if (got < 0 && errno == EAGAIN)
+            return;
+        else {
+            user_.reset();
+            user->on_nursery_lost();
+            return;
+        }
+    }
+}
+
+void nursery_client::async_end(std::function<void()> done)
+{
+    user_.reset();
+    asio::error_code ignored;
+    control_.close(ignored); // tells the nursery to end
+    if (!pidfd_.is_open())
+        return asio::post(control_.get_executor(), std::move(done));
+    pidfd_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), done = std::move(done)](std::error_code) {
+        self->reap();
+        done();
+    });
+}
+
+void nursery_client::end() noexcept
+{
+    user_.reset();
+    asio::error_code ignored;
+    control_.close(ignored);
+    if (!pidfd_.is_open())
+        return;
+    pollfd ended{pidfd_.native_handle(), POLLIN, 0};
+    int ready = 0;
+    do
+        ready = ::poll(&ended, 1, patience_ms);
+    while (ready < 0 && errno == EINTR);
+    if (ready == 0)
+        pidfd_kill(pidfd_.native_handle(), SIGKILL); // its workers follow it (PR_SET_PDEATHSIG)
+    reap();
+}
+
+void nursery_client::reap() noexcept
+{
+    if (!pidfd_.is_open())
+        return;
+    // ECHILD: the program reaps all its children itself, or ignores SIGCHLD. Either way it is gone.
+    siginfo_t info{};
+    while (::waitid(P_PIDFD, static_cast<id_t>(pidfd_.native_handle()), &info, WEXITED) < 0 && errno == EINTR) {
+    }
+    asio::error_code ignored;
+    pidfd_.close(ignored);
+}
+
+} // namespace cofork::detail

@@ -1,0 +1,100 @@
+#pragma once
+// The parent's side of a nursery: asks for workers, hears how they end.
+
+#include "nursery_protocol.hpp"
+#include "owned_fd.hpp"
+#include "page.hpp"
+
+#include <asio/any_io_executor.hpp>
+#include <asio/posix/stream_descriptor.hpp>
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+
+namespace cofork::detail {
+
+class work;
+class state_maker;
+
+/// Anonymous memory shared with children; unmapped at the end.
+class shared_pages {
+public:
+    /// Throws std::system_error: ENOMEM (mmap(2)).
+    explicit shared_pages(std::uint32_t count);
+    ~shared_pages();
+    shared_pages(const shared_pages&) = delete;
+    shared_pages& operator=(const shared_pages&) = delete;
+
+    page* get() const noexcept { return pages_; }
+    std::uint32_t count() const noexcept { return count_; }
+
+private:
+    page* pages_;
+    std::uint32_t count_;
+};
+
+class nursery_user {
+public:
+    virtual void on_report(const nursery_report& report) noexcept = 0;
+    /// The nursery ended unasked; its workers end with it.
+    virtual void on_nursery_lost() noexcept = 0;
+
+protected:
+    ~nursery_user() = default;
+};
+
+/// Owns one nursery process. Used on one strand, on which the user is called.
+class nursery_client : public std::enable_shared_from_this<nursery_client> {
+public:
+    /// Forks the nursery. Throws std::system_error: EAGAIN, ENOMEM (fork(2)), EMFILE, ENFILE.
+    nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, work* inherited, state_maker* state,
+        std::shared_ptr<std::recursive_mutex> guard);
+
+    /// Kills and reaps the nursery and all its workers; blocks until that is done, a few milliseconds as a rule,
+    /// bounded by `patience` in nursery_client.cpp.
+    ~nursery_client();
+
+    /// The pages, one per slot. Whoever looks into one keeps them alive.
+    const std::shared_ptr<shared_pages>& pages() const noexcept { return pages_; }
+    pid_t pid() const noexcept { return pid_; }
+
+    void spawn(std::uint32_t slot, std::uint64_t generation, owned_fd jobs, owned_fd results);
+    void kill(std::uint32_t slot, std::uint64_t generation);
+
+    /// Starts or stops hearing reports. While started, the executor's context has work.
+    void watch(std::shared_ptr<nursery_user> user);
+    void unwatch() noexcept;
+
+    /// Ends the nursery and all workers; `done` runs on the strand once they are reaped.
+    void async_end(std::function<void()> done);
+    /// The same, blocking.
+    void end() noexcept;
+
+private:
+    struct request {
+        nursery_request what;
+        owned_fd jobs, results;
+    };
+
+    void fork_nursery(owned_fd control, work* inherited, state_maker* state);
+    void wait_for_report();
+    void read_reports();
+    void post(request r);
+    void flush();
+    bool send(const request& r) noexcept;
+    void reap() noexcept;
+
+    std::shared_ptr<shared_pages> pages_;
+    std::shared_ptr<std::recursive_mutex> guard_; // the owner's
+    asio::posix::stream_descriptor control_;
+    asio::posix::stream_descriptor pidfd_;
+    pid_t pid_ = 0;
+    std::shared_ptr<nursery_user> user_;
+    bool waiting_ = false;
+    bool flushing_ = false;
+    std::deque<request> unsent_; // while the socket is full
+};
+
+} // namespace cofork::detail

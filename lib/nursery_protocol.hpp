@@ -1,0 +1,29 @@
+#pragma once
+// What the parent and its nursery say to each other, one message per packet of a SOCK_SEQPACKET pair.
+
+#include <cstdint>
+
+namespace cofork::detail {
+
+/// What the parent asks. `spawn` carries two descriptors: read end of the job pipe, write end of the result pipe.
+enum class nursery_verb : std::uint32_t { spawn = 1, kill = 2 };
+
+struct nursery_request {
+    nursery_verb verb;
+    std::uint32_t slot;
+    std::uint64_t generation; ///< of the worker in that slot: a late kill must not hit its successor
+};
+
+enum class nursery_news : std::uint32_t { spawned = 1, refused = 2, ended = 3 };
+
+struct nursery_report {
+    nursery_news news;
+    std::uint32_t slot;
+    std::uint64_t generation;
+    std::int32_t pid;
+    std::int32_t error;  ///< refused: errno of fork(2)
+    std::int32_t code;   ///< ended: CLD_EXITED, CLD_KILLED or CLD_DUMPED (sigaction(2))
+    std::int32_t status; ///< ended: exit status or signal
+};
+
+} // namespace cofork::detail

@@ -1,0 +1,48 @@
+#pragma once
+// The memory that the parent shares with one worker, and with nobody else.
+//
+// It says which item runs, lets the parent take back items that wait behind it, and holds results that the worker
+// has finished and not yet written, so that a SIGKILL between two flushes loses nothing. What the parent reads here
+// is a hint from a process that may be hostile: it is checked like bytes from the pipe, and a lying worker can only
+// hurt the items that it holds itself.
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace cofork::detail {
+
+struct page {
+    static constexpr std::size_t bytes = 64 * 1024;
+
+    /// High half: the epoch, which only the parent raises. Low half: how many items the worker has started, which
+    /// only the worker raises, and only while the epoch is that of the item's batch. One word, so that "started"
+    /// and "taken back" exclude each other.
+    std::atomic<std::uint64_t> claim;
+    std::atomic<std::uint64_t> started_at; ///< steady clock, ns, of the last start; written before the claim
+    std::atomic<std::uint32_t> finished;   ///< items whose f has returned
+    std::atomic<std::uint32_t> booted;     ///< 1: the worker's state is made and it takes items
+    std::atomic<std::uint64_t> busy;       ///< ns spent in f, all items together
+
+    alignas(64) std::atomic<std::uint64_t> flushed; ///< bytes of the reply stream before out[0]
+    std::atomic<std::uint32_t> filled;              ///< bytes of whole replies in out
+    std::byte out[bytes - 128];
+};
+
+static_assert(sizeof(page) == page::bytes);
+static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
+
+constexpr std::uint64_t make_claim(std::uint32_t epoch, std::uint32_t started) noexcept
+{
+    return (std::uint64_t{epoch} << 32) | started;
+}
+constexpr std::uint32_t epoch_of(std::uint64_t claim) noexcept
+{
+    return static_cast<std::uint32_t>(claim >> 32);
+}
+constexpr std::uint32_t started_of(std::uint64_t claim) noexcept
+{
+    return static_cast<std::uint32_t>(claim);
+}
+
+} // namespace cofork::detail

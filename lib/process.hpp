@@ -1,0 +1,53 @@
+#pragma once
+// The discipline of fork: signals, descriptors, memory that must not be inherited.
+
+#include "owned_fd.hpp"
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <span>
+
+namespace cofork::detail {
+
+/// Blocks every signal of this thread for its lifetime. A signal that reached a child before it had reset its
+/// handlers would run the parent's code in the wrong process.
+class signals_blocked {
+public:
+    signals_blocked() noexcept;
+    ~signals_blocked();
+    signals_blocked(const signals_blocked&) = delete;
+    signals_blocked& operator=(const signals_blocked&) = delete;
+
+private:
+    alignas(long) unsigned char before_[128]; // a sigset_t
+};
+
+/// Gives every signal its default meaning again. Async-signal-safe.
+void default_signals() noexcept;
+void unblock_signals() noexcept;
+
+/// Closes every descriptor above 2 but the `keep`, which must be sorted and above 2. Async-signal-safe.
+void close_others(std::span<const int> keep) noexcept;
+
+/// Unmaps every io_uring ring that this process inherited: through that memory a child could make its parent's
+/// kernel act with the parent's rights, without a system call of its own. Allocates nothing.
+void unmap_rings() noexcept;
+
+/// Moves a descriptor above the numbers that programs use for stdio, so that re-pointing 0, 1 and 2 cannot hit it.
+owned_fd above_stdio(owned_fd fd) noexcept;
+
+/// Reads or writes everything; false at end of file or error. Retries EINTR.
+bool read_all(int fd, std::byte* into, std::size_t size) noexcept;
+bool write_all(int fd, const std::byte* from, std::size_t size) noexcept;
+
+/// How many workers this process is inside of: 0 in the program, 1 in its workers, 2 in the workers of those.
+inline unsigned worker_depth = 0;
+/// Workers this deep may still have workers of their own. More is a slip that would fill the machine.
+inline constexpr unsigned deepest_worker = 2;
+
+/// pidfd_open(2), -1 with errno on failure. Not <sys/pidfd.h>: glibc 2.36 declares it without extern "C".
+int pidfd_open(pid_t pid) noexcept;
+int pidfd_kill(int pidfd, int signo) noexcept;
+
+} // namespace cofork::detail

@@ -1,0 +1,160 @@
+#include "serial.hpp"
+
+#include "place_registry.hpp"
+
+#include <cofork/error.hpp>
+
+#include <asio/error.hpp>
+#include <asio/post.hpp>
+#include <asio/strand.hpp>
+
+#include <cstdlib>
+#include <cxxabi.h>
+#include <system_error>
+#include <typeinfo>
+
+#include <unistd.h>
+
+namespace cofork::detail {
+
+namespace {
+
+failure describe_current_exception()
+{
+    failure why;
+    why.pid = ::getpid();
+    if (const std::type_info* const type = abi::__cxa_current_exception_type()) {
+        int status = 0;
+        char* const name = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
+        why.type = name ? name : type->name();
+        std::free(name);
+    }
+    try {
+        throw;
+    }
+    catch (const encode_too_large& e) {
+        why.kind = failure_kind::limit;
+        why.what = e.what();
+    }
+    catch (const std::exception& e) {
+        why.what = std::string{e.what()}.substr(0, max_what);
+    }
+    catch (...) {
+    }
+    return why;
+}
+
+} // namespace
+
+serial::serial(const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work)
+    : strand_{asio::make_strand(ex)}, timer_{strand_}, job_{work}, call_{std::move(work), o, clock::now()}
+{
+}
+
+void serial::start()
+{
+    call_.report_progress(clock::now(), 0);
+    later();
+}
+
+void serial::later()
+{
+    if (std::exchange(posted_, true))
+        return;
+    asio::post(strand_, [self = shared_from_this()] {
+        self->posted_ = false;
+        self->step();
+    });
+}
+
+void serial::step()
+{
+    if (over_)
+        return;
+    const auto now = clock::now();
+    if (now >= call_.deadline())
+        call_.stop(std::make_exception_ptr(std::system_error{make_error_code(errc::deadline)}), cancel_mode::kill);
+    if (auto items = call_.take(now, 1)) {
+        if (items->count > 1) {
+            item_run rest = *items;
+            *items = rest.take_front(1);
+            call_.give_back(std::move(rest));
+        }
+        run_one(*items);
+        call_.report_progress(clock::now(), 0);
+        return later();
+    }
+    if (call_.over()) {
+        over_ = true;
+        call_.report_progress(clock::now(), 0, true);
+        return call_.finish();
+    }
+    if (const auto gate = call_.waits_until(now))
+        wait_until(std::min(*gate, call_.deadline()));
+    else if (call_.deadline() != clock::time_point::max())
+        wait_until(call_.deadline());
+    // Else a poke goes on: room for results, or new items.
+}
+
+void serial::run_one(const item_run& one)
+{
+    const auto started = clock::now();
+    call_.started(started);
+    result_.clear();
+    try {
+        encoder out{result_, call_.opts().max_result};
+        byte_view item;
+        if (one.bytes)
+            item = byte_view{*one.bytes}.subspan(one.offset + sizeof(std::uint64_t), one.length(1) - sizeof(std::uint64_t));
+        if (job_->code())
+            job_->code()(nullptr, job_->captures(), item, out);
+        else
+            job_->inherited()->run(one.first, item, out);
+    }
+    catch (...) {
+        failure why = describe_current_exception();
+        why.elapsed = clock::now() - started;
+        return call_.failed(one, std::move(why));
+    }
+    const auto elapsed = clock::now() - started;
+    if (call_.opts().timeout.count() > 0 && elapsed >= call_.opts().timeout) {
+        failure why;
+        why.kind = failure_kind::timeout;
+        why.what = "did not end in time; it ran in this process, where it cannot be stopped";
+        why.pid = ::getpid();
+        why.elapsed = elapsed;
+        return call_.failed(one, std::move(why));
+    }
+    call_.value(one, result_, ::getpid());
+}
+
+void serial::wait_until(clock::time_point when)
+{
+    timer_.expires_at(when);
+    timer_.async_wait([self = shared_from_this()](std::error_code ec) {
+        if (!ec)
+            self->later();
+    });
+}
+
+void serial::cancel(bool kill) noexcept
+{
+    asio::post(strand_, [self = shared_from_this(), kill] {
+        self->call_.stop(std::make_exception_ptr(std::system_error{make_error_code(asio::error::operation_aborted)}),
+            kill ? cancel_mode::kill : cancel_mode::gentle);
+        self->timer_.cancel();
+        self->step();
+    });
+}
+
+void serial::poke() noexcept
+{
+    asio::post(strand_, [self = shared_from_this()] { self->later(); });
+}
+
+void serial::abandon() noexcept
+{
+    cancel(true);
+}
+
+} // namespace cofork::detail

@@ -1,0 +1,39 @@
+#pragma once
+// workers = 0: the same call in this process, for debugging.
+
+#include "call.hpp"
+
+#include <asio/any_io_executor.hpp>
+#include <asio/steady_timer.hpp>
+
+#include <memory>
+
+namespace cofork::detail {
+
+/// Runs a call's items one after the other on the call's executor, one to each turn of the loop. Values and failures
+/// take the same way as from a worker, through the codec; an item that is over its time fails after it has ended.
+class serial final : public call_handle, public std::enable_shared_from_this<serial> {
+public:
+    serial(const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work);
+
+    void start();
+    void cancel(bool kill) noexcept override;
+    void poke() noexcept override;
+    void abandon() noexcept override;
+
+private:
+    void later();
+    void step();
+    void run_one(const item_run& one);
+    void wait_until(clock::time_point when);
+
+    asio::any_io_executor strand_;
+    asio::steady_timer timer_;
+    std::shared_ptr<job> job_;
+    call call_;
+    byte_buffer result_;
+    bool posted_ = false;
+    bool over_ = false;
+};
+
+} // namespace cofork::detail

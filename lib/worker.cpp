@@ -1,0 +1,363 @@
+#include "worker.hpp"
+
+#include "frame.hpp"
+#include "process.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <cxxabi.h>
+#include <new>
+#include <typeinfo>
+
+#include <stdio_ext.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace cofork::detail {
+
+namespace {
+
+/// How long finished results may wait in the page before they are written.
+constexpr std::uint64_t slice_ns = 500'000;
+
+std::uint64_t now_ns() noexcept
+{
+    timespec t;
+    ::clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+/// The replies of one worker, gathered in the shared page and written in slices.
+class reply_stream {
+public:
+    reply_stream(int fd, page& shared) noexcept : fd_{fd}, page_{shared} {}
+
+    void add(reply_kind kind, std::uint32_t sequence, byte_view payload) noexcept
+    {
+        const reply_header header{reply_magic, kind, 0, sequence, payload.size()};
+        const std::size_t whole = sizeof header + payload.size();
+        if (whole > sizeof page_.out - held_)
+            flush();
+        if (whole > sizeof page_.out)
+            return write_through(header, payload);
+        store(page_.out + held_, header);
+        if (!payload.empty())
+            std::memcpy(page_.out + held_ + sizeof header, payload.data(), payload.size());
+        held_ += whole;
+        // Only now do the bytes exist for a parent that looks into the page: whole replies or nothing.
+        page_.filled.store(static_cast<std::uint32_t>(held_), std::memory_order_release);
+    }
+
+    void flush() noexcept
+    {
+        last_flush_ = now_ns();
+        if (held_ == 0)
+            return;
+        send(page_.out, held_);
+        advance(held_);
+        held_ = 0;
+    }
+
+    void flush_when_due(std::uint64_t now) noexcept
+    {
+        if (now - last_flush_ >= slice_ns)
+            flush();
+    }
+
+private:
+    void send(const std::byte* from, std::size_t size) noexcept
+    {
+        if (!write_all(fd_, from, size))
+            ::_exit(EXIT_FAILURE); // nobody is left to hear it
+    }
+
+    void advance(std::size_t size) noexcept
+    {
+        // The order lets a reader in the parent notice that it copied bytes that were being replaced: it compares
+        // `flushed` before and after. The fence keeps later writes to `out` behind the new value.
+        page_.filled.store(0, std::memory_order_release);
+        page_.flushed.fetch_add(size, std::memory_order_acq_rel);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
+
+    void write_through(const reply_header& header, byte_view payload) noexcept
+    {
+        std::array<std::byte, sizeof header> bytes;
+        store(bytes.data(), header);
+        send(bytes.data(), bytes.size());
+        send(payload.data(), payload.size());
+        advance(sizeof header + payload.size());
+    }
+
+    int fd_;
+    page& page_;
+    std::size_t held_ = 0;
+    std::uint64_t last_flush_ = now_ns();
+};
+
+/// Describes the exception that is being handled, into memory that exists before it is needed: an item that ran out
+/// of memory must still be able to say so.
+class report {
+public:
+    byte_view of_current_exception(std::uint64_t elapsed_ns) noexcept
+    {
+        store(bytes_.data(), elapsed_ns);
+        set_type(abi::__cxa_current_exception_type());
+        try {
+            throw;
+        }
+        catch (const std::exception& e) {
+            add_text(e);
+        }
+        catch (...) {
+        }
+        return {bytes_.data(), size_};
+    }
+
+private:
+    void set_type(const std::type_info* type) noexcept
+    {
+        int status = 0;
+        const char* const raw = type ? type->name() : "";
+        // Allocates; null when there is no memory, and then the mangled name has to do.
+        char* const readable = abi::__cxa_demangle(raw, nullptr, nullptr, &status);
+        const char* const name = readable ? readable : raw;
+        const auto length = static_cast<std::uint32_t>(std::min(std::strlen(name), max_type));
+        store(bytes_.data() + sizeof(std::uint64_t), length);
+        std::memcpy(bytes_.data() + report_lead, name, length);
+        size_ = report_lead + length;
+        text_end_ = size_ + max_what;
+        std::free(readable);
+    }
+
+    void append(const char* text) noexcept
+    {
+        const std::size_t length = std::min(std::strlen(text), text_end_ - size_);
+        std::memcpy(bytes_.data() + size_, text, length);
+        size_ += length;
+    }
+
+    void add_text(const std::exception& e) noexcept
+    {
+        try {
+            append(e.what());
+        }
+        catch (...) { // not declared noexcept in every override
+            append("(its what() threw)");
+        }
+        try {
+            std::rethrow_if_nested(e);
+        }
+        catch (const std::exception& inner) {
+            append(": ");
+            add_text(inner);
+        }
+        catch (...) {
+            append(": (not a std::exception)");
+        }
+    }
+
+    std::array<std::byte, max_report> bytes_;
+    std::size_t size_ = 0;
+    std::size_t text_end_ = 0;
+};
+
+/// The batches that the parent sent, read in large pieces.
+class job_stream {
+public:
+    job_stream(int fd, reply_stream& replies) : fd_{fd}, replies_{replies} { buffer_.resize(64 * 1024); }
+
+    /// The next `size` bytes, valid until the next call. Ends the process when the parent has closed the pipe.
+    byte_view take(std::size_t size)
+    {
+        if (size > buffer_.size())
+            grow(size);
+        if (end_ - begin_ < size)
+            fill(size);
+        const byte_view taken{buffer_.data() + begin_, size};
+        begin_ += size;
+        return taken;
+    }
+
+    void skip(std::size_t size)
+    {
+        for (; size > buffer_.size(); size -= buffer_.size())
+            take(buffer_.size());
+        take(size);
+    }
+
+private:
+    void compact() noexcept
+    {
+        std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+        end_ -= begin_;
+        begin_ = 0;
+    }
+
+    void grow(std::size_t size)
+    {
+        compact();
+        buffer_.resize(size);
+    }
+
+    void fill(std::size_t size) noexcept
+    {
+        if (buffer_.size() - begin_ < size)
+            compact();
+        while (end_ - begin_ < size) {
+            replies_.flush(); // before every read: it may block, and the parent may be waiting for these
+            const ssize_t got = ::read(fd_, buffer_.data() + end_, buffer_.size() - end_);
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got <= 0)
+                ::_exit(EXIT_SUCCESS);
+            end_ += static_cast<std::size_t>(got);
+        }
+    }
+
+    int fd_;
+    reply_stream& replies_;
+    byte_buffer buffer_;
+    std::size_t begin_ = 0;
+    std::size_t end_ = 0;
+};
+
+class worker {
+public:
+    explicit worker(const worker_setup& setup)
+        : setup_{setup}, page_{*setup.shared}, replies_{setup.results, page_}, jobs_{setup.jobs, replies_}
+    {
+        result_.reserve(4096);
+    }
+
+    [[noreturn]] void run()
+    {
+        make_state();
+        page_.booted.store(1, std::memory_order_release);
+        for (;;) {
+            batch_ = load<job_header>(jobs_.take(sizeof(job_header)).data());
+            if (batch_.magic != job_magic)
+                ::_exit(EXIT_FAILURE);
+            const byte_view captures = jobs_.take(batch_.captures);
+            captures_.assign(captures.begin(), captures.end());
+            for (std::uint32_t i = 0; i < batch_.count; ++i)
+                next_item(batch_.first + i);
+        }
+    }
+
+private:
+    void make_state()
+    {
+        if (!setup_.state)
+            return;
+        try {
+            state_ = setup_.state->make();
+        }
+        catch (abi::__forced_unwind&) {
+            ::_exit(EXIT_FAILURE);
+        }
+        catch (...) {
+            replies_.add(reply_kind::unfit, 0, report_.of_current_exception(0));
+            replies_.flush();
+            ::_exit(EXIT_FAILURE);
+        }
+    }
+
+    void next_item(std::uint64_t index)
+    {
+        std::size_t size = 0;
+        if (!batch_.by_index)
+            size = load<std::uint64_t>(jobs_.take(sizeof(std::uint64_t)).data());
+        // Read before the start is published: an item that is still arriving has not started.
+        if (!still_ours())
+            return jobs_.skip(size);
+        const byte_view item = jobs_.take(size);
+        std::uint32_t sequence = 0;
+        if (claim(sequence))
+            run_item(index, item, sequence);
+    }
+
+    bool still_ours() const noexcept
+    {
+        return epoch_of(page_.claim.load(std::memory_order_acquire)) == batch_.epoch;
+    }
+
+    bool claim(std::uint32_t& sequence) noexcept
+    {
+        started_ = now_ns();
+        page_.started_at.store(started_, std::memory_order_relaxed);
+        std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
+        sequence = started_of(seen);
+        return epoch_of(seen) == batch_.epoch
+            && page_.claim.compare_exchange_strong(seen, make_claim(batch_.epoch, sequence + 1), std::memory_order_acq_rel);
+    }
+
+    void run_item(std::uint64_t index, byte_view item, std::uint32_t sequence)
+    {
+        result_.clear();
+        reply_kind kind = reply_kind::value;
+        byte_view payload;
+        try {
+            encoder out{result_, batch_.max_result};
+            if (batch_.entry != 0)
+                reinterpret_cast<entry>(batch_.entry)(state_, captures_, item, out); // NOLINT(performance-no-int-to-ptr)
+            else
+                setup_.inherited->run(index, item, out);
+            payload = result_;
+        }
+        catch (const encode_too_large&) {
+            kind = reply_kind::limit;
+            payload = report_.of_current_exception(now_ns() - started_);
+        }
+        catch (abi::__forced_unwind&) { // pthread_exit in f: there is no item to go on with
+            ::_exit(EXIT_FAILURE);
+        }
+        catch (...) {
+            kind = reply_kind::threw;
+            payload = report_.of_current_exception(now_ns() - started_);
+        }
+        finish(kind, sequence, payload);
+    }
+
+    void finish(reply_kind kind, std::uint32_t sequence, byte_view payload)
+    {
+        const std::uint64_t now = now_ns();
+        page_.busy.fetch_add(now - started_, std::memory_order_relaxed);
+        page_.finished.store(sequence + 1, std::memory_order_release);
+        if (::__fpending(stdout) > 0)
+            std::fflush(stdout); // what f printed, now: _exit will not
+        replies_.add(kind, sequence, payload);
+        replies_.flush_when_due(now);
+        if (result_.capacity() > large_result)
+            byte_buffer{}.swap(result_); // one large result must not be this worker's size for ever
+    }
+
+    static constexpr std::size_t large_result = std::size_t{1} << 20;
+
+    const worker_setup& setup_;
+    page& page_;
+    reply_stream replies_;
+    job_stream jobs_;
+    job_header batch_{};
+    byte_buffer captures_;
+    byte_buffer result_;
+    report report_;
+    void* state_ = nullptr;
+    std::uint64_t started_ = 0;
+};
+
+} // namespace
+
+[[noreturn]] void worker_main(const worker_setup& setup) noexcept
+{
+    // f may call exit(): handlers run last in, first out, so this one ends the process before the handlers and the
+    // static objects of the program that was forked.
+    ::on_exit([](int status, void*) { ::_exit(status); }, nullptr);
+    worker{setup}.run();
+}
+
+} // namespace cofork::detail

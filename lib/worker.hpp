@@ -1,0 +1,27 @@
+#pragma once
+// The child's loop: read a batch, call f on its items, write the replies. Plain blocking reads and writes.
+
+#include "page.hpp"
+
+#include <cofork/detail/job.hpp>
+#include <cofork/detail/state_maker.hpp>
+
+namespace cofork::detail {
+
+struct worker_setup {
+    int jobs;           ///< read end of the job pipe
+    int results;        ///< write end of the result pipe
+    page* shared;       ///< this worker's own
+    work* inherited;    ///< what a snapshot runs; null in a pool
+    state_maker* state; ///< null: none
+};
+
+/// Runs until the job pipe is closed, then ends the process with _exit: atexit handlers, static objects and stdio
+/// buffers belong to the process that was forked.
+[[noreturn]] void worker_main(const worker_setup& setup) noexcept;
+
+} // namespace cofork::detail
+
+#if defined(ASIO_DETAIL_CONFIG_HPP) || defined(LIB_URING_H)
+#error "the child side must not depend on Asio or liburing"
+#endif

@@ -1,0 +1,265 @@
+#!/usr/bin/env python3
+"""Keeps the direction of dependencies between the rooms of the library (DESIGN.md draws it).
+
+usage: layering.py SOURCE_ROOT    complains about the tree, one line per fault
+       layering.py --self-test    feeds itself bad trees and complains about what it does not notice
+"""
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+
+# What the two files of a room, lib/NAME.hpp and lib/NAME.cpp, may include of lib/. A new room or a new arrow is a line
+# here, and thereby a decision. From the ground up: an arrow points to a line above its own.
+ROOMS = {
+    # ground: no system, or no other room
+    "owned_fd": "",
+    "frame": "",
+    "page": "",
+    "printable": "",
+    "pace": "",
+    "cpus": "",
+    "threads": "",
+    "error": "",
+    "failure": "printable",
+    "progress_line": "",
+    "progress_bar": "printable progress_line",
+    "driven_context": "",
+    # what runs in a worker or in the nursery
+    "process": "owned_fd",
+    "worker": "frame page process",
+    "nursery_protocol": "",
+    "nursery": "nursery_protocol page process worker",
+    # what carries bytes in the parent
+    "channel": "owned_fd",
+    "ring": "owned_fd",
+    "transport": "channel owned_fd ring",
+    "nursery_client": "nursery nursery_protocol owned_fd page process",
+    # what decides in the parent
+    "reply_parser": "frame",
+    "item_run": "frame",
+    "call": "dispatcher item_run pace",
+    "link": "call channel nursery_client reply_parser transport",
+    "place_registry": "dispatcher serial",
+    "dispatcher": "call link nursery_client place_registry process threads transport",
+    "serial": "call place_registry",
+    # wiring
+    "place": "call cpus dispatcher serial",
+    "pool": "cpus dispatcher",
+}
+
+# Arrows of the table that point downwards all the same: from a part to the whole that it belongs to, in its source only.
+# A call asks its dispatcher to cancel it; the registry closes its places at the end of their context.
+DOWNWARDS = {("call", "dispatcher"), ("place_registry", "dispatcher"), ("place_registry", "serial")}
+
+# Runs after the fork: reaches neither Asio nor liburing by any path.
+CHILD_SIDE = ["frame", "nursery", "nursery_protocol", "owned_fd", "page", "process", "worker"]
+
+# The one room that knows io_uring.
+RING = "ring"
+
+INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"][^>"\n]+)[>"]', re.MULTILINE)
+DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
+STANDARD = re.compile(r"[a-z_]+")  # a C++ header has neither a folder nor an ending, which every POSIX one has
+
+
+class Tree:
+    """The files of include/ and lib/, and which includes which."""
+
+    def __init__(self, root):
+        self.root = root
+        self.public = sorted((root / "include").rglob("*.hpp"))
+        self.private = sorted(p for p in (root / "lib").iterdir() if p.suffix in (".hpp", ".cpp"))
+        self.text = {p: p.read_text() for p in self.public + self.private}
+        self.includes = {p: INCLUDE.findall(text) for p, text in self.text.items()}
+
+    def name(self, path):
+        return str(path.relative_to(self.root))
+
+    def resolve(self, path, include):
+        """The file of ours that an include names, or None when it is somebody else's."""
+        if include.startswith('"'):
+            return path.parent / include[1:]
+        if include.startswith("<cofork/"):
+            return self.root / "include" / include[1:]
+        return None
+
+    def ours(self, path):
+        return [t for i in self.includes.get(path, []) if (t := self.resolve(path, i)) is not None]
+
+
+def foreign(include):
+    """What an include brings that has its place: "Asio", "liburing" or None."""
+    if re.match(r"<asio(/|\.hpp)", include):
+        return "Asio"
+    if re.match(r"<(liburing|linux/io_uring)", include):
+        return "liburing"
+    return None
+
+
+def missing(tree):
+    for path in tree.public + tree.private:
+        for target in tree.ours(path):
+            if target not in tree.text:
+                yield f"{tree.name(path)} includes {target.name}, which does not exist"
+
+
+def public_headers(tree):
+    for path in tree.public:
+        for include in tree.includes[path]:
+            header = include[1:]
+            if include.startswith('"'):
+                yield f'{tree.name(path)} must include "{header}" as <cofork/...>'
+            elif not STANDARD.fullmatch(header) and not re.match(r"(asio|cofork|cereal)/", header):
+                yield f"{tree.name(path)} must not include <{header}>: public headers see std, Asio, cereal and cofork"
+        for macro in DEFINE.findall(tree.text[path]):
+            yield f"{tree.name(path)} must not define the macro {macro}"
+
+
+def rooms(tree, allowed):
+    for path in tree.private:
+        room = path.stem
+        if room not in allowed:
+            yield f"{tree.name(path)} is in no room of tests/layering.py"
+            continue
+        for target in tree.ours(path):
+            if target.parent == path.parent and target.stem not in (room, *allowed[room].split()):
+                yield f"{tree.name(path)} must not include {target.name}"
+        for include in tree.includes[path]:
+            if foreign(include) == "liburing" and room != RING:
+                yield f"{tree.name(path)} must not include {include}>: only lib/{RING} knows liburing"
+
+
+def child_side(tree):
+    for room in CHILD_SIDE:
+        for start in (p for p in tree.private if p.stem == room):
+            todo, seen = [(start, tree.name(start))], set()
+            while todo:
+                path, way = todo.pop()
+                for include in tree.includes.get(path, []):
+                    if (what := foreign(include)) is not None:
+                        yield f"{way} reaches {what}, which the child side must not"
+                for target in tree.ours(path):
+                    if target not in seen:
+                        seen.add(target)
+                        todo.append((target, f"{way} -> {target.name}"))
+
+
+def cycles(tree):
+    done = set()
+
+    def visit(path, way):
+        if path in way:
+            circle = [p.name for p in way[way.index(path):]] + [path.name]
+            yield "includes go in a circle: " + " -> ".join(circle)
+        elif path not in done:
+            for target in tree.ours(path):
+                yield from visit(target, way + [path])
+            done.add(path)
+
+    for path in tree.public + tree.private:
+        if path.suffix == ".hpp":
+            yield from visit(path, [])
+
+
+def unbuilt(tree):
+    """Files that Meson's lists forgot: a header that is not installed, a source that is not compiled."""
+    lists = [
+        (tree.public, tree.root / "include" / "cofork", tree.root / "include" / "meson.build"),
+        ([p for p in tree.private if p.suffix == ".cpp"], tree.root, tree.root / "meson.build"),
+    ]
+    for paths, base, build_file in lists:
+        named = build_file.read_text()
+        for path in paths:
+            if f"'{path.relative_to(base)}'" not in named:
+                yield f"{tree.name(path)} is not named in {tree.name(build_file)}"
+
+
+def faults(root, allowed):
+    tree = Tree(root)
+    checks = [missing(tree), public_headers(tree), rooms(tree, allowed), child_side(tree), cycles(tree), unbuilt(tree)]
+    return [fault for check in checks for fault in check]
+
+
+GOOD_ROOMS = {"ground": "", "worker": "ground", "ring": "ground", "top": "ring ground"}
+
+GOOD_TREE = {
+    "meson.build": "'lib/worker.cpp' 'lib/ring.cpp'",
+    "include/meson.build": "'all.hpp' 'detail/job.hpp'",
+    "include/cofork/all.hpp": "#include <cofork/detail/job.hpp>\n#include <asio/awaitable.hpp>\n#include <vector>\n",
+    "include/cofork/detail/job.hpp": "#include <span>\n",
+    "lib/ground.hpp": "#include <sys/types.h>\n",
+    "lib/worker.hpp": "#include <cofork/detail/job.hpp>\n",
+    "lib/worker.cpp": '#include "worker.hpp"\n#include "ground.hpp"\n#include <unistd.h>\n',
+    "lib/ring.cpp": '#include "ground.hpp"\n#include <liburing.h>\n',
+    "lib/top.hpp": '#include "ground.hpp"\n#include <asio/post.hpp>\n',
+}
+
+# Each: the file that goes wrong, what it gets, and what has to be said of it.
+BAD_TREES = [
+    ("include/cofork/all.hpp", '#include "../../lib/ground.hpp"\n', 'must include "../../lib/ground.hpp" as'),
+    ("include/cofork/all.hpp", "#include <unistd.h>\n", "must not include <unistd.h>"),
+    ("include/cofork/all.hpp", "#  include <sys/wait.h>\n", "must not include <sys/wait.h>"),
+    ("include/cofork/all.hpp", "#include <liburing.h>\n", "must not include <liburing.h>"),
+    ("include/cofork/all.hpp", "#define COFORK 1\n", "must not define the macro COFORK"),
+    ("include/cofork/all.hpp", "#include <cofork/gone.hpp>\n", "gone.hpp, which does not exist"),
+    ("include/cofork/detail/job.hpp", "#include <cofork/all.hpp>\n", "go in a circle: all.hpp -> job.hpp -> all.hpp"),
+    ("include/cofork/detail/job.hpp", "#include <asio/post.hpp>\n", "worker.hpp -> job.hpp reaches Asio"),
+    ("include/cofork/new.hpp", "", "include/cofork/new.hpp is not named in include/meson.build"),
+    ("lib/worker.cpp", "#include <asio.hpp>\n", "lib/worker.cpp reaches Asio"),
+    ("lib/worker.cpp", "#include <liburing.h>\n", "lib/worker.cpp reaches liburing"),
+    ("lib/worker.hpp", '#include "top.hpp"\n', "lib/worker.hpp must not include top.hpp"),
+    ("lib/worker.hpp", '#include "top.hpp"\n', "worker.hpp -> top.hpp reaches Asio"),
+    ("lib/ground.hpp", '#include "worker.hpp"\n', "lib/ground.hpp must not include worker.hpp"),
+    ("lib/ground.hpp", '#include "top.hpp"\n', "go in a circle: ground.hpp -> top.hpp -> ground.hpp"),
+    ("lib/top.hpp", "#include <liburing/io_uring.h>\n", "only lib/ring knows liburing"),
+    ("lib/top.hpp", "#include <linux/io_uring.h>\n", "only lib/ring knows liburing"),
+    ("lib/top.cpp", "", "lib/top.cpp is not named in meson.build"),
+    ("lib/extra.hpp", "", "lib/extra.hpp is in no room"),
+]
+
+
+def faults_of(files):
+    with tempfile.TemporaryDirectory() as folder:
+        for name, text in files.items():
+            path = Path(folder, name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return faults(Path(folder), GOOD_ROOMS)
+
+
+def self_test():
+    complaints = [f"the good tree is said to be bad: {fault}" for fault in faults_of(GOOD_TREE)]
+    for name, text, expected in BAD_TREES:
+        found = faults_of({**GOOD_TREE, name: GOOD_TREE.get(name, "") + text})
+        if not any(expected in fault for fault in found):
+            complaints.append(f"{name} with {text!r}: expected {expected!r}, found {found}")
+    if not any(table_faults({"ground": "top", "top": ""}, set())):
+        complaints.append("an arrow of the table that points downwards is not noticed")
+    return complaints
+
+
+def table_faults(allowed, excepted):
+    names = list(allowed)
+    for room in names:
+        for target in allowed[room].split():
+            if target not in names[: names.index(room)] and (room, target) not in excepted:
+                yield f"tests/layering.py: {room} may include {target}, which is no line above it"
+
+
+def main():
+    if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
+        print(__doc__)
+        return 2
+    if sys.argv[1] == "--self-test":
+        complaints = self_test()
+    else:
+        complaints = [*table_faults(ROOMS, DOWNWARDS), *faults(Path(sys.argv[1]).resolve(), ROOMS)]
+    for complaint in complaints:
+        print(complaint)
+    return 1 if complaints else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

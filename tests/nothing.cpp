@@ -1,0 +1,4 @@
+// For programs whose test is that they link.
+int main()
+{
+}

@@ -1,0 +1,239 @@
+#pragma once
+// What the fault tests share: memory that workers write to, finding processes, proof that everything still works.
+
+#include "catch.hpp"
+#include "leaves_nothing.hpp"
+#include "run.hpp"
+
+#include <cofork/parallel.hpp>
+#include <cofork/pool.hpp>
+
+#include <asio/io_context.hpp>
+
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <new>
+#include <numeric>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace test {
+
+/// A T in memory that the workers share with the test, when it is made before they are. Zero at first.
+template <typename T>
+class shared {
+public:
+    shared()
+        : memory_{::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)}
+    {
+        REQUIRE(memory_ != MAP_FAILED);
+        ::new (memory_) T{};
+    }
+    ~shared() { ::munmap(memory_, sizeof(T)); }
+    shared(const shared&) = delete;
+    shared& operator=(const shared&) = delete;
+
+    T& operator*() const { return *static_cast<T*>(memory_); }
+    T* operator->() const { return static_cast<T*>(memory_); }
+
+private:
+    void* memory_;
+};
+
+inline std::string text_of(const std::string& path)
+{
+    std::ifstream file{path};
+    return {std::istreambuf_iterator<char>{file}, {}};
+}
+
+/// Of a process with one thread, without those that have ended (proc(5): the list may leave one out while others end).
+inline std::vector<pid_t> children_of(pid_t parent)
+{
+    const std::string number = std::to_string(parent);
+    std::istringstream list{text_of("/proc/" + number + "/task/" + number + "/children")};
+    return {std::istream_iterator<pid_t>{list}, {}};
+}
+
+inline bool is_called(pid_t pid, std::string_view name)
+{
+    return text_of("/proc/" + std::to_string(pid) + "/comm") == std::string{name} + '\n';
+}
+
+/// Our own, or those of the process `of`.
+inline std::vector<pid_t> nurseries(pid_t of = ::getpid())
+{
+    std::vector<pid_t> found = children_of(of);
+    std::erase_if(found, [](pid_t pid) { return !is_called(pid, "cofork-nursery"); });
+    return found;
+}
+
+inline std::vector<pid_t> workers(pid_t of = ::getpid())
+{
+    std::vector<pid_t> found;
+    for (const pid_t nursery : nurseries(of)) {
+        for (const pid_t pid : children_of(nursery)) {
+            if (is_called(pid, "cofork-worker"))
+                found.push_back(pid);
+        }
+    }
+    return found;
+}
+
+/// 'R', 'S', 'T', 'Z' ... as in proc(5); 0 when there is no such process.
+inline char state_of(pid_t pid)
+{
+    const std::string stat = text_of("/proc/" + std::to_string(pid) + "/stat");
+    const std::size_t name_end = stat.rfind(')');
+    return name_end == std::string::npos || name_end + 2 >= stat.size() ? '\0' : stat[name_end + 2];
+}
+
+/// Neither running nor a zombie.
+inline bool is_gone(pid_t pid)
+{
+    return state_of(pid) == '\0';
+}
+
+/// Runs `context` until `holds()`.
+template <typename Condition>
+bool run_until(asio::io_context& context, Condition holds, std::chrono::nanoseconds limit = long_enough)
+{
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (!holds()) {
+        if (std::chrono::steady_clock::now() >= end)
+            return holds();
+        if (context.stopped())
+            context.restart();
+        context.run_one_for(std::chrono::milliseconds{1});
+    }
+    return true;
+}
+
+/// Starts `work` on `context`, for tests that do something while it runs; `finish` gives its value.
+template <typename T>
+class started {
+public:
+    started(asio::io_context& context, asio::awaitable<T> work) : context_{context}
+    {
+        asio::co_spawn(context, detail::keep(std::move(work), answer_), [answer = answer_](std::exception_ptr error) {
+            answer->ended = true;
+            answer->error = error;
+        });
+    }
+
+    [[nodiscard]] bool ended() const { return answer_->ended; }
+
+    T finish()
+    {
+        REQUIRE(run_until(context_, [this] { return answer_->ended; }));
+        if (answer_->error)
+            std::rethrow_exception(answer_->error);
+        return std::move(*answer_->value);
+    }
+
+private:
+    asio::io_context& context_;
+    std::shared_ptr<detail::answer<T>> answer_ = std::make_shared<detail::answer<T>>();
+};
+
+inline int twice(int item)
+{
+    return 2 * item;
+}
+
+inline void require_twice(const std::vector<int>& values, std::size_t count)
+{
+    REQUIRE(values.size() == count);
+    for (std::size_t i = 0; i < count; ++i)
+        REQUIRE(values[i] == 2 * static_cast<int>(i));
+}
+
+inline std::vector<int> first_numbers(std::size_t count)
+{
+    std::vector<int> numbers(count);
+    std::iota(numbers.begin(), numbers.end(), 0);
+    return numbers;
+}
+
+/// The pool takes work as if nothing had happened.
+inline void still_works(asio::io_context& context, cofork::pool& pool)
+{
+    const std::vector<int> numbers = first_numbers(200);
+    require_twice(run(context, cofork::parallel(pool, twice, numbers)), numbers.size());
+}
+
+/// A call without a pool works, on the same context.
+inline void snapshot_works(asio::io_context& context)
+{
+    const std::vector<int> numbers = first_numbers(200);
+    require_twice(run(context, cofork::parallel(twice, numbers, {.workers = 2})), numbers.size());
+}
+
+/// Blocks for ever, as far as the program can see.
+[[noreturn]] inline void hang()
+{
+    for (;;)
+        ::pause();
+}
+
+/// A process of our own that does something beside the test. Killed and reaped at the end.
+class helper_process {
+public:
+    template <typename Body>
+    explicit helper_process(Body body)
+    {
+        // A signal that came between fork and exit would run the test program's handlers in the helper.
+        sigset_t all, before;
+        ::sigfillset(&all);
+        ::sigprocmask(SIG_SETMASK, &all, &before);
+        pid_ = ::fork();
+        if (pid_ == 0) {
+            ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+            body();
+            ::_exit(0);
+        }
+        ::sigprocmask(SIG_SETMASK, &before, nullptr);
+        REQUIRE(pid_ > 0);
+    }
+    ~helper_process() { end(); }
+    helper_process(const helper_process&) = delete;
+    helper_process& operator=(const helper_process&) = delete;
+
+    [[nodiscard]] pid_t pid() const { return pid_; }
+
+    /// Kills it, when it has not ended by itself.
+    void end()
+    {
+        if (pid_ > 0) {
+            ::kill(pid_, SIGKILL);
+            ::waitpid(pid_, nullptr, 0);
+        }
+        pid_ = 0;
+    }
+
+    /// Waits for its end; its status as waitpid(2) gives it.
+    int status()
+    {
+        int status = 0;
+        REQUIRE(::waitpid(pid_, &status, 0) == pid_);
+        pid_ = 0;
+        return status;
+    }
+
+private:
+    pid_t pid_ = 0;
+};
+
+} // namespace test
