@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <csignal>
 #include <system_error>
+#include <utility>
 
 #include <sys/wait.h>
 
@@ -88,10 +89,11 @@ void dispatcher::add(std::shared_ptr<call> c)
 
 void dispatcher::admit(const std::shared_ptr<call>& c)
 {
-    if (released_)
-        return; // its handler was destroyed with everything else
+    const entered inside{*this};
     if (closed_ && !c->stopping())
         c->stop(failed_call(make_error_code(errc::pool_closed)), cancel_mode::kill);
+    if (released_)
+        return c->finish();
     if (calls_.empty())
         allowed_ = std::max(1u, live());
     calls_.push_back(c);
@@ -127,6 +129,7 @@ void dispatcher::turn() noexcept
         return;
     }
     const auto self = shared_from_this(); // a callback may drop the last owner
+    const entered inside{*this};
     in_turn_ = true;
     do {
         turn_again_ = false;
@@ -134,7 +137,21 @@ void dispatcher::turn() noexcept
             run_turn();
     } while (turn_again_);
     in_turn_ = false;
-    if (release_requested_)
+}
+
+void dispatcher::enter() noexcept
+{
+    ++inside_;
+}
+
+void dispatcher::leave() noexcept
+{
+    if (--inside_ > 0)
+        return;
+    const auto self = shared_from_this();
+    if (const auto why = std::exchange(shut_down_later_, nullptr))
+        shut_down(why);
+    if (std::exchange(abandon_later_, false))
         abandon();
 }
 
@@ -165,6 +182,7 @@ void dispatcher::on_report(const nursery_report& report) noexcept
         return;
     }
     const std::shared_ptr<link> keep = l;
+    const entered inside{*this};
     if (report.news == nursery_news::refused) {
         refused(clock::now(), report.error);
         keep->on_refused();
@@ -194,22 +212,19 @@ void dispatcher::note_end(const link& l, const nursery_report& report)
 
 void dispatcher::on_nursery_lost() noexcept
 {
-    // Taken out first: what follows may start new workers, and those belong to a new nursery.
-    const std::shared_ptr<nursery_client> lost = std::exchange(nursery_, nullptr);
-    const auto orphans = slots_;
-    for (const auto& l : orphans) {
-        if (l)
-            l->take_back(); // its worker may live a moment longer, and must not start what another one gets now
-    }
-    lost->end();
+    const entered inside{*this};
     // Its workers die with it (PR_SET_PDEATHSIG). What they had finished is in the pipes and pages, what they had
     // not started goes to workers of a new nursery.
-    for (const auto& l : orphans) {
+    const auto lost = std::move(nursery_);
+    lost->end();
+    const bool nested = std::exchange(in_turn_, true); // nothing new before all are judged
+    for (const auto& l : slots_) {
         if (l) {
             ++stats_.ended;
             l->on_ended({});
         }
     }
+    in_turn_ = nested;
     turn();
 }
 
@@ -357,7 +372,7 @@ bool dispatcher::may_spawn(clock::time_point now)
 std::shared_ptr<link> dispatcher::idle_link() const
 {
     for (const auto& l : slots_) {
-        if (l && l->alive() && l->idle())
+        if (l && l->alive() && l->idle() && !spent(*l))
             return l;
     }
     return nullptr;
@@ -440,12 +455,15 @@ void dispatcher::report(clock::time_point now)
         next_progress_ = now + progress_tick;
 }
 
+bool dispatcher::spent(const link& l) const noexcept
+{
+    return (setup_.fresh && l.answered() > 0) || (setup_.max_items > 0 && l.answered() >= setup_.max_items);
+}
+
 void dispatcher::recycle()
 {
     for (const auto& l : slots_) {
-        if (!l || !l->alive() || !l->idle() || l->answered() == 0)
-            continue;
-        if (setup_.fresh || (setup_.max_items > 0 && l->answered() >= setup_.max_items))
+        if (l && l->alive() && l->idle() && spent(*l))
             l->retire();
     }
 }
@@ -553,6 +571,11 @@ void dispatcher::shut_down(const std::exception_ptr& why) noexcept
 {
     const lock held{*guard_};
     closed_ = true;
+    if (inside_ > 0) { // from a callback of a call: after it has returned
+        fail_all(why);
+        shut_down_later_ = why;
+        return;
+    }
     auto calls = std::exchange(calls_, {});
     if (ending_)
         calls.push_back(std::exchange(ending_, nullptr));
@@ -565,11 +588,10 @@ void dispatcher::abandon() noexcept
 {
     const lock held{*guard_};
     closed_ = true;
-    if (in_turn_) {
-        release_requested_ = true; // from a callback of a call: after it has returned
+    if (inside_ > 0) {
+        abandon_later_ = true;
         return;
     }
-    release_requested_ = false;
     auto calls = std::exchange(calls_, {});
     if (ending_)
         calls.push_back(std::exchange(ending_, nullptr));

@@ -65,6 +65,8 @@ public:
     bool one_call = false;
 
     void turn() noexcept override;
+    void enter() noexcept override;
+    void leave() noexcept override;
 
 private:
     using lock = std::unique_lock<std::recursive_mutex>;
@@ -82,6 +84,7 @@ private:
     bool gate_known(call& c);
     void look(clock::time_point now);
     void report(clock::time_point now);
+    bool spent(const link& l) const noexcept;
     void recycle();
     void finish_calls();
     void finish(const std::shared_ptr<call>& c);
@@ -109,7 +112,9 @@ private:
     bool turn_again_ = false;
     bool closed_ = false;            // no new calls
     bool released_ = false;          // no processes any more, and none to come
-    bool release_requested_ = false; // by a callback, from inside a turn
+    unsigned inside_ = 0;            // entered and not left: callbacks may be running
+    bool abandon_later_ = false;     // asked for by one of them
+    std::exception_ptr shut_down_later_;
 
     std::shared_ptr<nursery_client> nursery_;
     std::vector<std::shared_ptr<link>> slots_; // null: free

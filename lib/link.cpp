@@ -101,6 +101,7 @@ void link::on_written(std::error_code ec) noexcept
     const std::lock_guard lock{*guard_};
     if (!user_)
         return;
+    const entered inside{*user_};
     if (!unsent_.empty())
         unsent_.pop_front();
     if (ended_)
@@ -126,6 +127,7 @@ void link::on_read(std::error_code ec, std::size_t bytes) noexcept
     const std::lock_guard lock{*guard_};
     if (!user_)
         return;
+    const entered inside{*user_};
     if (bytes > 0)
         arrived(bytes);
     if (ended_)
@@ -286,8 +288,8 @@ void link::kill(kill_reason why, const char* detail)
 
 void link::retire()
 {
-    if (!alive())
-        return;
+    if (!alive() || channel_->reading() || channel_->writing())
+        return; // what is left to read came by the page before; the next turn tries again
     retiring_ = true;
     channel_->close(); // end of file on the job pipe: the worker ends
 }

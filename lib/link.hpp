@@ -18,9 +18,23 @@ class link_user {
 public:
     /// Something changed: items were settled, or the worker ended and its slot is free.
     virtual void turn() noexcept = 0;
+    /// Between these the program's callbacks may run. One that ends the place ends it at the outermost leave().
+    virtual void enter() noexcept = 0;
+    virtual void leave() noexcept = 0;
 
 protected:
     ~link_user() = default;
+};
+
+class entered {
+public:
+    explicit entered(link_user& user) noexcept : user_{user} { user_.enter(); }
+    ~entered() { user_.leave(); }
+    entered(const entered&) = delete;
+    entered& operator=(const entered&) = delete;
+
+private:
+    link_user& user_;
 };
 
 /// Why the parent kills a worker.

@@ -60,8 +60,7 @@ void batch_size::measured(std::size_t items, std::chrono::nanoseconds busy) noex
     // the next long one would hold them all up.
     cost_ns_ = !known_ || cost > cost_ns_ ? cost : std::lerp(cost_ns_, cost, forgetting);
     known_ = true;
-    // Batches that were measured after a smaller one of another worker count too, but never shrink it: the cost does.
-    grown_ = std::min(largest, std::max(std::min(grown_, worth(full_slice_ns)), items * growth));
+    grown_ = std::min(largest, std::max(grown_, items * growth));
 }
 
 bool batch_size::prefetch() const noexcept

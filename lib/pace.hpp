@@ -54,9 +54,9 @@ private:
     [[nodiscard]] std::size_t unhurried() const noexcept;
 
     std::size_t chunk_;
-    std::size_t grown_ = 1;   // the largest batch that the measurements allow so far
-    bool known_ = false;      // whether anything was measured
-    double cost_ns_ = 0;      // of one item: jumps up, glides down
+    std::size_t grown_ = 1; // the largest batch that what was measured allows
+    bool known_ = false;    // whether anything was measured
+    double cost_ns_ = 0;    // of one item: jumps up, glides down
 };
 
 } // namespace cofork::detail

@@ -326,16 +326,16 @@ class Documents(unittest.TestCase):
         self.assertEqual(by_url(own["broken"]), by_url(ours["broken"]))
 
     def test_a_page_that_breaks_the_parser_costs_that_page_alone(self):
-        wrong = {"/c3ref/open.html": ("crash", "crashed"), "/lang_expr.html": ("hang", "timeout"),
-                 "/wal.html": ("bomb", "limit")}
+        wrong = {"/c3ref/open.html": ("crash", "crashed", ""), "/lang_expr.html": ("hang", "timeout", ""),
+                 "/wal.html": ("bomb", "exception", "std::bad_alloc")}
         probe = subprocess.run([CRAWLER, "--serve", DOCUMENTS, "--inject-bomb", "-"], capture_output=True)
         if probe.returncode == 2:
             del wrong["/wal.html"]  # a build with AddressSanitizer
         all_is_well = crawl("--serve", str(DOCUMENTS))
-        switches = [word for path, (how, _) in wrong.items() for word in (f"--inject-{how}", path)]
+        switches = [word for path, (how, *_) in wrong.items() for word in (f"--inject-{how}", path)]
         report = crawl("--serve", str(DOCUMENTS), "--timeout", "5s", *switches)
-        kinds = {failed["url"]: failed["kind"] for failed in report["failed"]}
-        self.assertEqual(kinds, {path: kind for path, (_, kind) in wrong.items()})
+        failures = {f["url"]: [f["kind"], f["type"]] for f in report["failed"]}
+        self.assertEqual(failures, {path: kind_and_type for path, (_, *kind_and_type) in wrong.items()})
         self.assertEqual(set(report["pages"]), set(all_is_well["pages"]) - set(wrong))
         self.assertEqual(report["files"], all_is_well["files"])
         # A broken link that only the failed pages hold cannot be found.

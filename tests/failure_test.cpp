@@ -133,6 +133,7 @@ TEST_CASE("text that is no UTF-8 is shown byte by byte, and UTF-8 as it is", "[f
     CHECK(described("\xc3(") == "item 1: exception: \\xc3(");
     CHECK(described("\xc0\x9b") == "item 1: exception: \\xc0\\x9b");             // overlong
     CHECK(described("\xe0\x82\x9b") == "item 1: exception: \\xe0\\x82\\x9b");    // overlong
+    CHECK(described("\xe0\x81\x81") == "item 1: exception: \\xe0\\x81\\x81");    // overlong, of an innocent letter
     CHECK(described("\xed\xa0\x80") == "item 1: exception: \\xed\\xa0\\x80");    // half a surrogate pair
     CHECK(described("\xf4\x90\x80\x80") == "item 1: exception: \\xf4\\x90\\x80\\x80"); // beyond Unicode
 }

@@ -32,8 +32,8 @@ ROOMS = {
     "nursery_protocol": "",
     "nursery": "nursery_protocol page process worker",
     # what carries bytes in the parent
-    "channel": "owned_fd",
     "ring": "owned_fd",
+    "channel": "owned_fd ring",
     "transport": "channel owned_fd ring",
     "nursery_client": "nursery nursery_protocol owned_fd page process",
     # what decides in the parent

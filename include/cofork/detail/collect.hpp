@@ -88,6 +88,13 @@ public:
     }
     void overtaken(std::size_t items) { outcomes_.resize(std::max(items, outcomes_.size())); }
 
+    /// There are so many items, also if the call ended before the last ones were taken.
+    void expect(std::size_t items)
+    {
+        if (outcomes_.size() < items)
+            outcomes_.resize(items);
+    }
+
     void finish(std::exception_ptr why) noexcept
     {
         std::vector<outcome<R>> all;

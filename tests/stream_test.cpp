@@ -1,0 +1,522 @@
+// stream(): order, back-pressure, and what happens to those that are left.
+
+#include "support/catch.hpp"
+#include "support/leaves_nothing.hpp"
+#include "support/run.hpp"
+#include "support/shared.hpp"
+
+#include <cofork/error.hpp>
+#include <cofork/stream.hpp>
+
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/bind_executor.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/error.hpp>
+
+#include <array>
+#include <atomic>
+#include <csignal>
+#include <numeric>
+#include <ranges>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+using namespace std::chrono_literals;
+using cofork::failure_kind;
+
+namespace {
+
+int square(int x)
+{
+    return x * x;
+}
+
+std::vector<int> numbers(int n)
+{
+    std::vector<int> all(static_cast<std::size_t>(n));
+    std::iota(all.begin(), all.end(), 0);
+    return all;
+}
+
+[[noreturn]] void hang()
+{
+    for (;;)
+        ::pause();
+}
+
+template <typename R>
+asio::awaitable<std::vector<cofork::indexed<R>>> rest_of(cofork::result_stream<R>& results)
+{
+    std::vector<cofork::indexed<R>> all;
+    while (auto one = co_await results.next())
+        all.push_back(std::move(*one));
+    co_return all;
+}
+
+/// Runs handlers until `holds()`.
+template <typename Condition>
+bool runs_until(asio::io_context& context, Condition holds)
+{
+    return test::eventually([&] {
+        context.restart();
+        context.poll();
+        return holds();
+    });
+}
+
+struct answer {
+    bool came = false;
+    std::exception_ptr error;
+    std::optional<cofork::indexed<int>> next;
+};
+
+/// next() with a plain handler, its answer kept.
+auto into(asio::io_context& context, answer& a)
+{
+    return asio::bind_executor(context, [&a](std::exception_ptr e, std::optional<cofork::indexed<int>> next) {
+        a.came = true;
+        a.error = e;
+        a.next = std::move(next);
+    });
+}
+
+std::error_code code_of(const std::exception_ptr& e)
+{
+    try {
+        if (e)
+            std::rethrow_exception(e);
+    }
+    catch (const std::system_error& error) {
+        return error.code();
+    }
+    return {};
+}
+
+asio::awaitable<void> two_values_then_the_deadline(cofork::result_stream<int>& from)
+{
+    for (std::size_t i = 0; i < 2; ++i) {
+        auto one = co_await from.next();
+        REQUIRE(one.has_value());
+        CHECK(one->index == i);
+    }
+    std::error_code ended;
+    try {
+        auto none = co_await from.next();
+        FAIL("index " << none->index);
+    }
+    catch (const std::system_error& e) {
+        ended = e.code();
+    }
+    CHECK(ended == cofork::errc::deadline);
+    auto none = co_await from.next();
+    CHECK_FALSE(none.has_value());
+}
+
+} // namespace
+
+TEST_CASE("a stream gives every outcome once, in the order of the items", "[stream]")
+{
+    const test::leaves_nothing guard;
+    const std::size_t window = GENERATE(0u, 1u, 3u, 1000u);
+    const unsigned workers = GENERATE(1u, 3u);
+    const auto items = numbers(300);
+    auto results = cofork::stream(square, items, {.workers = workers, .window = window});
+
+    const auto all = test::run(rest_of(results));
+
+    REQUIRE(all.size() == 300);
+    for (std::size_t i = 0; i < 300; ++i) {
+        REQUIRE(all[i].index == i);
+        REQUIRE(all[i].outcome.value() == square(items[i]));
+    }
+}
+
+TEST_CASE("a stream in order of completion does not wait for a slow item", "[stream]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::atomic<bool>> others_done;
+    const auto items = numbers(6);
+    auto f = [&](int x) {
+        if (x == 0) // work-under-test: as slow as it must be
+            test::eventually([&] { return others_done->load(); }, 20s);
+        return x;
+    };
+    auto results = cofork::stream(f, items, {.workers = 2, .chunk = 1, .delivery = cofork::order::finished});
+    auto take = [](auto& from, auto& done) -> asio::awaitable<std::vector<std::size_t>> {
+        std::vector<std::size_t> order;
+        while (auto one = co_await from.next()) {
+            order.push_back(one->index);
+            if (order.size() == 5)
+                *done = true;
+        }
+        co_return order;
+    };
+
+    auto order = test::run(take(results, others_done));
+
+    REQUIRE(order.size() == 6);
+    CHECK(order.back() == 0);
+    std::sort(order.begin(), order.end());
+    CHECK(order == std::vector<std::size_t>{0, 1, 2, 3, 4, 5});
+}
+
+TEST_CASE("no more items are running or unread than the window", "[stream][window]")
+{
+    const test::leaves_nothing guard;
+    const std::size_t window = GENERATE(1u, 2u, 5u, 8u);
+    const auto delivery = GENERATE(cofork::order::given, cofork::order::finished);
+    const test::shared<std::atomic<std::size_t>> starts;
+    const auto items = numbers(40);
+    auto f = [&](int x) {
+        ++*starts;
+        return x;
+    };
+    asio::io_context context;
+    auto results = cofork::stream(context.get_executor(), f, items, {.workers = 2, .window = window, .delivery = delivery});
+
+    // Nobody reads: it fills the window, and not more.
+    REQUIRE(runs_until(context, [&] { return *starts == window; }));
+    for (std::size_t taken = 1; taken <= 40; ++taken) {
+        answer a;
+        results.next(into(context, a));
+        REQUIRE(runs_until(context, [&] { return a.came; }));
+        REQUIRE(*starts <= taken + window);
+    }
+    CHECK(*starts == 40);
+}
+
+TEST_CASE("a slow first item keeps the window closed when the order is given", "[stream][window]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::atomic<int>> starts;
+    const test::shared<std::atomic<bool>> go;
+    const auto items = numbers(20);
+    auto f = [&](int x) {
+        ++*starts;
+        if (x == 0) // work-under-test: as slow as it must be
+            test::eventually([&] { return go->load(); }, 20s);
+        return x;
+    };
+    asio::io_context context;
+    auto results = cofork::stream(context.get_executor(), f, items, {.workers = 2, .window = 4});
+    answer first;
+    results.next(into(context, first));
+
+    REQUIRE(runs_until(context, [&] { return *starts == 4; }));
+    context.run_for(20ms); // a fifth would start now
+    CHECK(*starts == 4);
+    CHECK_FALSE(first.came);
+    *go = true;
+    CHECK(runs_until(context, [&] { return first.came; }));
+    CHECK(test::run(context, rest_of(results)).size() == 19);
+}
+
+TEST_CASE("of an endless range a stream takes what is asked for, and the window", "[stream][window]")
+{
+    const test::leaves_nothing guard;
+    auto take_ten = []() -> asio::awaitable<int> {
+        auto results = cofork::stream(square, std::views::iota(0), {.workers = 2, .window = 8});
+        int sum = 0;
+        for (int i = 0; i < 10; ++i) {
+            auto one = co_await results.next();
+            sum += one->outcome.value();
+        }
+        co_return sum;
+    };
+
+    CHECK(test::run(take_ten()) == 285);
+    CHECK(test::children().empty());
+}
+
+TEST_CASE("a stream without a place starts at its first next(), one with an executor at once", "[stream]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::atomic<int>> starts;
+    const auto items = numbers(3);
+    auto f = [&](int x) {
+        ++*starts;
+        return x;
+    };
+    asio::io_context context;
+    {
+        auto unasked = cofork::stream(f, items);
+        context.poll();
+        CHECK(test::children().empty());
+    }
+    CHECK(*starts == 0);
+
+    auto eager = cofork::stream(context.get_executor(), f, items);
+    CHECK(runs_until(context, [&] { return *starts == 3; }));
+    CHECK(test::run(context, rest_of(eager)).size() == 3);
+}
+
+TEST_CASE("a token that brings no executor is refused where the stream has none either", "[stream]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(3);
+    auto results = cofork::stream(square, items);
+    try {
+        results.next([](std::exception_ptr, std::optional<cofork::indexed<int>>) {});
+        FAIL("it was to throw");
+    }
+    catch (const std::system_error& e) {
+        CHECK(e.code() == cofork::errc::invalid_options);
+    }
+    CHECK(test::run(rest_of(results)).size() == 3); // and nothing is lost
+}
+
+TEST_CASE("failures are outcomes of their items, and the stream goes on", "[stream][fault]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(20);
+    auto f = [](int x) {
+        if (x == 3)
+            throw std::runtime_error{"three"};
+        if (x == 7)
+            std::raise(SIGSEGV);
+        if (x == 11)
+            hang();
+        return x;
+    };
+    auto results = cofork::stream(f, items, {.workers = 2, .timeout = 200ms});
+
+    const auto all = test::run(rest_of(results));
+
+    REQUIRE(all.size() == 20);
+    for (const auto& one : all) {
+        INFO(one.index);
+        if (one.index == 3)
+            CHECK(one.outcome.error().what == "three");
+        else if (one.index == 7)
+            CHECK(one.outcome.error().signal == SIGSEGV);
+        else if (one.index == 11)
+            CHECK(one.outcome.error().kind == failure_kind::timeout);
+        else
+            CHECK(one.outcome.value() == static_cast<int>(one.index));
+    }
+}
+
+TEST_CASE("what ends a stream early is thrown once, after the outcomes that were there", "[stream][fault]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(6);
+    auto f = [](int x) {
+        if (x == 2)
+            hang();
+        return x;
+    };
+    auto results = cofork::stream(f, items, {.workers = 1, .deadline = 200ms, .chunk = 1});
+    test::run(two_values_then_the_deadline(results));
+}
+
+TEST_CASE("next() after the end gives nothing, as often as it is asked", "[stream]")
+{
+    const test::leaves_nothing guard;
+    const std::vector<int> none;
+    auto results = cofork::stream(square, none);
+    asio::io_context context;
+    CHECK(test::run(context, rest_of(results)).empty());
+    for (int i = 0; i < 3; ++i) {
+        answer a;
+        results.next(into(context, a));
+        CHECK(runs_until(context, [&] { return a.came; }));
+        CHECK_FALSE(a.error);
+        CHECK_FALSE(a.next.has_value());
+    }
+}
+
+TEST_CASE("destroying a stream kills and reaps its workers before it returns", "[stream][cancel]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::atomic<int>> starts;
+    const auto items = numbers(10);
+    auto f = [&](int) -> int {
+        ++*starts;
+        hang();
+    };
+    asio::io_context context;
+    {
+        auto results = cofork::stream(context.get_executor(), f, items, {.workers = 2, .chunk = 1});
+        REQUIRE(runs_until(context, [&] { return *starts == 2; }));
+        CHECK_FALSE(test::children().empty());
+    }
+    CHECK(test::children().empty());
+    CHECK(runs_until(context, [&] { return context.stopped(); })); // and it leaves no work behind
+}
+
+TEST_CASE("a consumer that throws leaves no workers", "[stream][cancel]")
+{
+    const test::leaves_nothing guard;
+    auto consume = []() -> asio::awaitable<void> {
+        auto results = cofork::stream(square, std::views::iota(0), {.workers = 2});
+        co_await results.next();
+        throw std::domain_error{"enough"};
+    };
+    CHECK_THROWS_AS(test::run(consume()), std::domain_error);
+    CHECK(test::children().empty());
+}
+
+TEST_CASE("close() aborts a pending next(), drops the rest, and may come twice", "[stream][cancel]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(10);
+    asio::io_context context;
+    auto results = cofork::stream(context.get_executor(), [](int) -> int { hang(); }, items);
+    answer pending;
+    results.next(into(context, pending));
+    context.poll();
+
+    results.close();
+    CHECK_FALSE(pending.came); // never from inside
+    CHECK(test::children().empty());
+    CHECK(runs_until(context, [&] { return pending.came; }));
+    CHECK(code_of(pending.error) == asio::error::operation_aborted);
+
+    results.close();
+    answer after;
+    results.next(into(context, after));
+    CHECK(runs_until(context, [&] { return after.came; }));
+    CHECK_FALSE(after.error);
+    CHECK_FALSE(after.next.has_value());
+}
+
+TEST_CASE("a stream that was never asked may be closed, and gives nothing then", "[stream][cancel]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(10);
+    auto results = cofork::stream(square, items);
+    results.close();
+    CHECK(test::run(rest_of(results)).empty());
+}
+
+TEST_CASE("cancelling next() ends that wait only, and loses nothing", "[stream][cancel]")
+{
+    const test::leaves_nothing guard;
+    const auto type = GENERATE(
+        asio::cancellation_type::terminal, asio::cancellation_type::partial, asio::cancellation_type::total);
+    const test::shared<std::atomic<bool>> go;
+    const auto items = numbers(5);
+    auto f = [&](int x) { // work-under-test: as slow as it must be
+        test::eventually([&] { return go->load(); }, 20s);
+        return x;
+    };
+    asio::io_context context;
+    auto results = cofork::stream(context.get_executor(), f, items);
+    for (int i = 0; i < 3; ++i) {
+        asio::cancellation_signal stop;
+        answer a;
+        results.next(asio::bind_cancellation_slot(stop.slot(), into(context, a)));
+        context.poll();
+        stop.emit(type);
+        CHECK_FALSE(a.came);
+        REQUIRE(runs_until(context, [&] { return a.came; }));
+        CHECK(code_of(a.error) == asio::error::operation_aborted);
+    }
+    *go = true;
+    const auto all = test::run(context, rest_of(results));
+    REQUIRE(all.size() == 5);
+    for (std::size_t i = 0; i < 5; ++i)
+        CHECK(all[i].index == i);
+}
+
+TEST_CASE("a stream may be moved while it runs, and a running one assigned to is ended", "[stream]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(30);
+    asio::io_context context;
+    auto first = cofork::stream(context.get_executor(), square, items, {.workers = 1, .window = 2});
+    context.poll();
+    auto second = std::move(first);
+    CHECK(test::run(context, rest_of(second)).size() == 30);
+
+    auto hanging = cofork::stream(context.get_executor(), square, items, {.workers = 1, .window = 2});
+    REQUIRE(runs_until(context, [] { return !test::children().empty(); }));
+    hanging = cofork::stream(square, items);
+    CHECK(test::children().empty());
+    CHECK(test::run(context, rest_of(hanging)).size() == 30);
+}
+
+TEST_CASE("a stream may be destroyed from inside its own callbacks", "[stream][cancel]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(10);
+    asio::io_context context;
+    std::optional<cofork::result_stream<int>> results;
+    bool dropped = false;
+    auto drop = [&](const cofork::failure&) {
+        results.reset();
+        dropped = true;
+    };
+    results.emplace(cofork::stream(
+        context.get_executor(), [](int) -> int { throw 1; }, items, {.workers = 2, .on_error = drop}));
+
+    CHECK(runs_until(context, [&] { return dropped && test::children().empty(); }));
+    CHECK_FALSE(results.has_value());
+}
+
+TEST_CASE("a stream starts failed items again, behind the window", "[stream][retry]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::array<std::atomic<int>, 10>> starts;
+    const auto items = numbers(10);
+    auto f = [&](int x) {
+        if (++(*starts)[static_cast<std::size_t>(x)] < 3 && x % 3 == 0)
+            throw std::runtime_error{"again"};
+        return x;
+    };
+    auto results = cofork::stream(f, items, {.workers = 2, .window = 3, .attempts = 3});
+
+    const auto all = test::run(rest_of(results));
+
+    REQUIRE(all.size() == 10);
+    for (std::size_t i = 0; i < 10; ++i) {
+        CHECK(all[i].index == i);
+        CHECK(all[i].outcome.has_value());
+        CHECK((*starts)[i] == (i % 3 == 0 ? 3 : 1));
+    }
+}
+
+TEST_CASE("a snapshot that is refused is told at the first next()", "[stream][fault]")
+{
+    const test::leaves_nothing guard;
+    const auto items = numbers(3);
+    auto results = cofork::stream(square, items, {.attempts = 0});
+    asio::io_context context;
+    try {
+        test::run(context, rest_of(results));
+        FAIL("it was to throw");
+    }
+    catch (const std::system_error& e) {
+        CHECK(e.code() == cofork::errc::invalid_options);
+    }
+    CHECK(test::run(context, rest_of(results)).empty());
+}
+
+TEST_CASE("in a pool, a stream that is left lets the others go on", "[stream][pool]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::atomic<int>> starts;
+    static std::atomic<int>* count = nullptr;
+    count = &*starts;
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 2}};
+    const auto items = numbers(20);
+    {
+        auto results = cofork::stream(
+            pool,
+            [](int) -> int {
+                ++*count;
+                hang();
+            },
+            items, {.chunk = 1});
+        REQUIRE(runs_until(context, [&] { return *starts == 2; }));
+    }
+    auto results = cofork::stream(pool, square, items, {.window = 4});
+    const auto all = test::run(context, rest_of(results));
+    CHECK(all.size() == 20);
+    CHECK(*starts == 2);
+    CHECK(pool.stats().calls == 0);
+}
