@@ -72,8 +72,16 @@ concept member_save_load = requires(T& t, const T& c, any_archive& a) { c.save(a
 template <typename T>
 concept free_save_load = requires(T& t, const T& c, any_archive& a) { save(a, c); load(a, t); };
 template <typename T>
+concept member_minimal = requires(T& t, const T& c, const any_archive& a) { t.load_minimal(a, c.save_minimal(a)); };
+/// Private functions, for a friend (see cereal.hpp).
+template <typename T>
+struct for_a_friend;
+template <typename T>
+inline constexpr bool serializes_for_a_friend = false;
+template <typename T>
 concept serializable = std::is_class_v<T> && !address_like<T>
-    && (member_serialize<T> || free_serialize<T> || member_save_load<T> || free_save_load<T>);
+    && (member_serialize<T> || free_serialize<T> || member_save_load<T> || free_save_load<T> || member_minimal<T>
+        || serializes_for_a_friend<T>);
 
 template <typename T>
 concept scalar = std::is_arithmetic_v<T> || std::is_enum_v<T>;
@@ -147,13 +155,20 @@ struct codec<T> {
 
 namespace detail {
 
+/// How an archive treats one argument. cereal.hpp adds cereal's wrappers: names, base classes, sizes.
+template <typename T>
+struct archived {
+    static void save(encoder& to, const T& value) { to.value(value); }
+    static void load(decoder& from, T& value) { value = from.value<T>(); }
+};
+
 class output_archive {
 public:
     explicit output_archive(encoder& to) noexcept : to_{to} {}
     template <typename... T>
     output_archive& operator()(const T&... values)
     {
-        (to_.value(values), ...);
+        (archived<T>::save(to_, values), ...);
         return *this;
     }
     template <typename T>
@@ -172,7 +187,7 @@ public:
     template <typename... T>
     input_archive& operator()(T&&... values)
     {
-        ((values = from_.value<std::remove_cvref_t<T>>()), ...);
+        (archived<std::remove_cvref_t<T>>::load(from_, values), ...);
         return *this;
     }
     template <typename T>
@@ -199,8 +214,12 @@ struct codec<T> {
             serialize(archive, const_cast<T&>(value));
         else if constexpr (detail::member_save_load<T>)
             value.save(archive);
-        else
+        else if constexpr (detail::free_save_load<T>)
             save(archive, value);
+        else if constexpr (detail::member_minimal<T>)
+            to.value(value.save_minimal(std::as_const(archive)));
+        else
+            detail::for_a_friend<T>::serialize(archive, const_cast<T&>(value));
     }
     static T decode(decoder& from)
     {
@@ -214,8 +233,14 @@ struct codec<T> {
             serialize(archive, value);
         else if constexpr (detail::member_save_load<T>)
             value.load(archive);
-        else
+        else if constexpr (detail::free_save_load<T>)
             load(archive, value);
+        else if constexpr (detail::member_minimal<T>) {
+            using small = std::remove_cvref_t<decltype(std::as_const(value).save_minimal(std::as_const(archive)))>;
+            value.load_minimal(std::as_const(archive), from.value<small>());
+        }
+        else
+            detail::for_a_friend<T>::serialize(archive, value);
         return value;
     }
 };
@@ -223,7 +248,7 @@ struct codec<T> {
 // Containers: the number of elements, then each; blocks at once.
 
 template <detail::growing_container T>
-    requires(!detail::serializable<T>)
+    requires(!detail::serializable<T> && codable<std::ranges::range_value_t<T>>)
 struct codec<T> {
     using element = std::ranges::range_value_t<T>;
     static constexpr bool at_once = std::ranges::contiguous_range<T> && detail::block<element>;
@@ -277,7 +302,7 @@ private:
     }
 };
 
-template <typename T, std::size_t N>
+template <codable T, std::size_t N>
 struct codec<std::array<T, N>> {
     static void encode(encoder& to, const std::array<T, N>& value)
     {
@@ -294,7 +319,7 @@ struct codec<std::array<T, N>> {
 
 // Things made of others.
 
-template <typename... T>
+template <codable... T>
 struct codec<std::tuple<T...>> {
     static void encode(encoder& to, const std::tuple<T...>& value)
     {
@@ -303,7 +328,8 @@ struct codec<std::tuple<T...>> {
     static std::tuple<T...> decode(decoder& from) { return std::tuple<T...>{from.value<T>()...}; }
 };
 
-template <typename A, typename B>
+template <typename A, codable B>
+    requires codable<std::remove_const_t<A>>
 struct codec<std::pair<A, B>> {
     using first = std::remove_const_t<A>; // of a map: const
     static void encode(encoder& to, const std::pair<A, B>& value)
@@ -314,7 +340,7 @@ struct codec<std::pair<A, B>> {
     static std::pair<A, B> decode(decoder& from) { return std::pair<A, B>{from.value<first>(), from.value<B>()}; }
 };
 
-template <typename T>
+template <codable T>
 struct codec<std::optional<T>> {
     static void encode(encoder& to, const std::optional<T>& value)
     {
@@ -330,7 +356,7 @@ struct codec<std::optional<T>> {
     }
 };
 
-template <typename T>
+template <codable T>
 struct codec<std::unique_ptr<T>> {
     static void encode(encoder& to, const std::unique_ptr<T>& value)
     {
@@ -354,7 +380,7 @@ struct codec<std::monostate> {
     static std::monostate decode(decoder&) noexcept { return {}; }
 };
 
-template <typename... T>
+template <codable... T>
 struct codec<std::variant<T...>> {
     using value_type = std::variant<T...>;
     static void encode(encoder& to, const value_type& value)
