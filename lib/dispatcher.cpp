@@ -97,6 +97,7 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
     if (calls_.empty())
         allowed_ = std::max(1u, live());
     calls_.push_back(c);
+    serving_ = shared_from_this();
     if (c->opts().progress) {
         c->report_progress(clock::now(), busy());
         next_progress_ = std::min(next_progress_, clock::now() + progress_tick);
@@ -215,6 +216,10 @@ void dispatcher::on_nursery_lost() noexcept
     const entered inside{*this};
     // Its workers die with it (PR_SET_PDEATHSIG). What they had finished is in the pipes and pages, what they had
     // not started goes to workers of a new nursery.
+    for (const auto& l : slots_) {
+        if (l)
+            l->take_back(); // its worker may live a moment longer, and must not start what another one gets now
+    }
     const auto lost = std::move(nursery_);
     lost->end();
     const bool nested = std::exchange(in_turn_, true); // nothing new before all are judged
@@ -483,6 +488,7 @@ void dispatcher::finish_calls()
     }
     if (!calls_.empty() || released_)
         return;
+    serving_.reset();
     watch(false);
     armed_for_ = clock::time_point::max();
     next_look_ = clock::time_point::max();
@@ -625,6 +631,7 @@ void dispatcher::release() noexcept
         nursery_->end();
     nursery_.reset();
     slots_.clear();
+    serving_.reset();
 }
 
 pool_stats dispatcher::stats() const

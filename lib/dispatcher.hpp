@@ -126,6 +126,7 @@ private:
     int refused_error_ = 0;
 
     std::deque<std::shared_ptr<call>> calls_; // in turn: the front is asked first
+    std::shared_ptr<dispatcher> serving_;     // ourselves while there are calls: nobody else owns a snapshot's place
     std::shared_ptr<call> ending_;           // one_call: over, while its workers are reaped
     std::function<void()> when_idle_;
     bool watching_ = false;

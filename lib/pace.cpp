@@ -9,10 +9,10 @@ namespace {
 
 constexpr std::size_t largest = 4096;     // beyond, a batch saves nothing measurable and fills a pipe
 constexpr std::size_t growth = 4;         // over a batch that was measured
-constexpr double forgetting = 0.25;         // weight of a cheaper measurement: a long item is remembered for a while
-constexpr double full_slice_ns = 500'000;  // of work in one batch
-constexpr double least_slice_ns = 25'000;  // about one round trip: a smaller batch at the end evens out nothing
-constexpr double prefetch_ns = 2'000'000;  // a batch that costs more hides its round trip anyway
+constexpr double forgetting = 0.25;       // weight of a cheaper measurement: a long item is remembered for a while
+constexpr double full_slice_ns = 500'000; // of work in one batch
+constexpr double least_slice_ns = 25'000; // about one round trip: a smaller batch at the end evens out nothing
+constexpr double prefetch_ns = 2'000'000; // a batch that costs more hides its round trip anyway
 
 } // namespace
 
