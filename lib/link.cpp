@@ -459,9 +459,10 @@ failure link::blame(bool is_target) const
 void link::detach() noexcept
 {
     user_ = nullptr;
-    if (!channel_ || (retiring_ && !channel_->reading() && !channel_->writing()))
+    const auto pipes = std::move(channel_); // what is pending holds us: a context that drops it must free both
+    if (!pipes || (retiring_ && !pipes->reading() && !pipes->writing()))
         return;
-    channel_->cancel();
+    pipes->cancel();
     for (held& h : held_)
         h.owner.reset();
 }

@@ -138,6 +138,8 @@ private:
     [[noreturn]] void become_worker(std::uint32_t slot, owned_fd jobs, owned_fd results) noexcept
     {
         ::prctl(PR_SET_PDEATHSIG, SIGKILL); // of the thread that forked: the nursery has only this one
+        if (::getppid() != self_)           // it died first
+            ::_exit(EXIT_FAILURE);
         ::setpgid(0, 0);                    // kill(0, ...) in f stays in f's own family
         ::prctl(PR_SET_NAME, "cofork-worker");
         const int jobs_fd = jobs.release();
@@ -261,6 +263,7 @@ private:
     }
 
     nursery_setup setup_;
+    const pid_t self_ = ::getpid();
     std::vector<child> children_;
     owned_fd parent_; // a pidfd: a fork elsewhere in the program may hold the control socket open past its death
     owned_fd ended_;

@@ -357,6 +357,7 @@ private:
     // f may call exit(): handlers run last in, first out, so this one ends the process before the handlers and the
     // static objects of the program that was forked.
     ::on_exit([](int status, void*) { ::_exit(status); }, nullptr);
+    ::at_quick_exit([] { ::_exit(EXIT_FAILURE); }); // is not told the status
     worker{setup}.run();
 }
 

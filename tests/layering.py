@@ -49,8 +49,8 @@ ROOMS = {
     "pool": "cpus dispatcher",
 }
 
-# Arrows of the table that point downwards all the same: from a part to the whole that it belongs to, in its source only.
-# A call asks its dispatcher to cancel it; the registry closes its places at the end of their context.
+# Arrows of the table that point downwards all the same, from the source of a part to the whole that it belongs to. A call
+# asks its dispatcher to cancel it; the registry closes its places at the end of their context.
 DOWNWARDS = {("call", "dispatcher"), ("place_registry", "dispatcher"), ("place_registry", "serial")}
 
 # Runs after the fork: reaches neither Asio nor liburing by any path.
@@ -164,7 +164,7 @@ def cycles(tree):
 
 
 def unbuilt(tree):
-    """Files that Meson's lists forgot: a header that is not installed, a source that is not compiled."""
+    """Files that Meson's lists forgot: a header that is not installed, a source or a test that is not compiled."""
     lists = [
         (tree.public, tree.root / "include" / "cofork", tree.root / "include" / "meson.build"),
         ([p for p in tree.private if p.suffix == ".cpp"], tree.root, tree.root / "meson.build"),
@@ -174,6 +174,10 @@ def unbuilt(tree):
         for path in paths:
             if f"'{path.relative_to(base)}'" not in named:
                 yield f"{tree.name(path)} is not named in {tree.name(build_file)}"
+    tests = tree.root / "tests"
+    for path in sorted(tests.glob("*_test.cpp")):
+        if f"'{path.stem.removesuffix('_test')}'" not in (tests / "meson.build").read_text():
+            yield f"{tree.name(path)} is not named in tests/meson.build"
 
 
 def faults(root, allowed):
@@ -187,6 +191,8 @@ GOOD_ROOMS = {"ground": "", "worker": "ground", "ring": "ground", "top": "ring g
 GOOD_TREE = {
     "meson.build": "'lib/worker.cpp' 'lib/ring.cpp'",
     "include/meson.build": "'all.hpp' 'detail/job.hpp'",
+    "tests/meson.build": "'worker'",
+    "tests/worker_test.cpp": "",
     "include/cofork/all.hpp": "#include <cofork/detail/job.hpp>\n#include <asio/awaitable.hpp>\n#include <vector>\n",
     "include/cofork/detail/job.hpp": "#include <span>\n",
     "lib/ground.hpp": "#include <sys/types.h>\n",
@@ -216,6 +222,7 @@ BAD_TREES = [
     ("lib/top.hpp", "#include <liburing/io_uring.h>\n", "only lib/ring knows liburing"),
     ("lib/top.hpp", "#include <linux/io_uring.h>\n", "only lib/ring knows liburing"),
     ("lib/top.cpp", "", "lib/top.cpp is not named in meson.build"),
+    ("tests/ring_test.cpp", "", "tests/ring_test.cpp is not named in tests/meson.build"),
     ("lib/extra.hpp", "", "lib/extra.hpp is in no room"),
 ]
 

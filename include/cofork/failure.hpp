@@ -25,14 +25,14 @@ const char* to_string(failure_kind kind) noexcept;
 struct failure {
     failure_kind kind = failure_kind::exception;
     std::size_t index = 0;  ///< of the item, counted from 0 in the order of the input
-    std::string what;       ///< text of the exception, or what happened; at most 16 KiB of it
-    std::string type;       ///< demangled type of a thrown exception; else empty
+    std::string what{};     ///< text of the exception, or what happened; at most 16 KiB of it
+    std::string type{};     ///< demangled type of a thrown exception; else empty
     int signal = 0;         ///< signal that ended the worker; 0 when none did
     int exit_code = -1;     ///< status that the worker exited with; -1 when it did not exit
     int pid = 0;            ///< of the worker; 0 when there was none
     unsigned attempts = 0;  ///< how often the item was started
     std::chrono::nanoseconds elapsed{0}; ///< of the last attempt, from its own start
-    std::string backtrace;  ///< where the worker was, when that is known
+    std::string backtrace{}; ///< where the worker was, when that is known
 
     friend bool operator==(const failure&, const failure&) = default;
 };
