@@ -38,19 +38,22 @@ concept callable_with = takes_lvalue<F, Item> || takes_moved<F, Item> || takes_l
 template <typename F, typename Item>
 using raw_result = decltype(call_with(std::declval<F&>(), std::declval<Item>()));
 
-/// The R of outcome<R>.
 template <typename Raw>
-struct checked_result {
+consteval auto check_result()
+{
     static_assert(
         !std::is_reference_v<Raw>,
         "cofork: f returns a reference, which means nothing in another process: return the value (-> T, not -> T& or "
         "-> decltype(auto))");
-    using type = std::remove_cv_t<Raw>;
-    static constexpr bool checked = (require_codable_result<type>(), true);
-};
-template <>
-struct checked_result<void> {
-    using type = void;
+    if constexpr (!std::is_reference_v<Raw> && !std::is_void_v<Raw>)
+        require_codable_result<std::remove_cv_t<Raw>>();
+    return std::type_identity<std::remove_cvref_t<Raw>>{};
+}
+
+/// The R of outcome<R>.
+template <typename Raw>
+struct checked_result {
+    using type = typename decltype(check_result<Raw>())::type;
 };
 
 // The first parameter of f, where it has only one overload: a pool's worker state.
