@@ -70,11 +70,11 @@ std::size_t call::batch_limit(unsigned workers) const
     return std::min<std::size_t>(batches_.next(remaining(), std::max(workers, 1u)), std::uint32_t(-1));
 }
 
-std::optional<item_run> call::take(clock::time_point now, unsigned workers)
+std::optional<item_run> call::take(clock::time_point now, unsigned workers, std::size_t most)
 {
     if (stopping_ || !gate_.open(now))
         return {};
-    const std::size_t limit = batch_limit(workers);
+    const std::size_t limit = std::min(batch_limit(workers), most);
     std::optional<item_run> taken;
     if (!again_.empty()) {
         // A failed item goes alone: if it fails again it must not hold up others.

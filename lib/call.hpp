@@ -40,8 +40,8 @@ public:
 
     // What may start.
 
-    /// The next items that may start now, or nothing: none are left, the gate is shut, no results are being read.
-    std::optional<item_run> take(clock::time_point now, unsigned workers);
+    /// The next items that may start now, at most `most`, or nothing: none are left, the gate is shut, no results are being read.
+    std::optional<item_run> take(clock::time_point now, unsigned workers, std::size_t most = std::size_t(-1));
     /// Items that were taken and not started come back; they go first.
     void give_back(item_run items);
     /// When the gate opens, if that is all that keeps the next item waiting.

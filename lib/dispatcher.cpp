@@ -190,6 +190,7 @@ void dispatcher::on_report(const nursery_report& report) noexcept
     }
     else {
         ++stats_.ended;
+        stats_.killed += keep->killed() ? 1 : 0;
         note_end(*keep, report);
         keep->on_ended(report);
     }
@@ -312,7 +313,7 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
         wanting_ = wanting_ || held < most;
         return false;
     }
-    auto items = c->take(now, most);
+    auto items = c->take(now, most, allowance(target.get()));
     if (!items)
         return false;
     try {
@@ -377,7 +378,7 @@ bool dispatcher::may_spawn(clock::time_point now)
 std::shared_ptr<link> dispatcher::idle_link() const
 {
     for (const auto& l : slots_) {
-        if (l && l->alive() && l->idle() && !spent(*l))
+        if (l && l->alive() && l->idle() && allowance(l.get()) > 0)
             return l;
     }
     return nullptr;
@@ -386,7 +387,7 @@ std::shared_ptr<link> dispatcher::idle_link() const
 std::shared_ptr<link> dispatcher::shortest_link(const call& c) const
 {
     for (const auto& l : slots_) {
-        if (l && l->alive() && l->owner() == &c && l->batches() < 2)
+        if (l && l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0)
             return l;
     }
     return nullptr;
@@ -460,15 +461,18 @@ void dispatcher::report(clock::time_point now)
         next_progress_ = now + progress_tick;
 }
 
-bool dispatcher::spent(const link& l) const noexcept
+/// How many more items a worker may get before it is replaced; of a new one, when there is none.
+std::size_t dispatcher::allowance(const link* l) const noexcept
 {
-    return (setup_.fresh && l.answered() > 0) || (setup_.max_items > 0 && l.answered() >= setup_.max_items);
+    const std::size_t most = setup_.fresh ? 1 : setup_.max_items;
+    const std::size_t had = l ? l->answered() + l->held_items() : 0;
+    return most == 0 ? std::size_t(-1) : most - std::min(most, had);
 }
 
 void dispatcher::recycle()
 {
     for (const auto& l : slots_) {
-        if (l && l->alive() && l->idle() && spent(*l))
+        if (l && l->alive() && l->idle() && allowance(l.get()) == 0)
             l->retire();
     }
 }

@@ -84,7 +84,7 @@ private:
     bool gate_known(call& c);
     void look(clock::time_point now);
     void report(clock::time_point now);
-    bool spent(const link& l) const noexcept;
+    std::size_t allowance(const link* l) const noexcept;
     void recycle();
     void finish_calls();
     void finish(const std::shared_ptr<call>& c);

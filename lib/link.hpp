@@ -83,6 +83,7 @@ public:
     /// The item that it is to start next has not been started yet.
     bool waiting_to_start() const noexcept { return items_ > 0 && started_unanswered() == 0; }
     std::size_t batches() const noexcept { return held_.size(); }
+    std::size_t held_items() const noexcept { return items_; }
     /// Items that wait behind the one that runs.
     std::size_t waiting() const noexcept { return items_ > 0 ? items_ - 1 : 0; }
     const call* owner() const noexcept { return held_.empty() ? nullptr : held_.front().owner.get(); }
