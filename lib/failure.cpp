@@ -2,8 +2,6 @@
 
 #include "printable.hpp"
 
-#include <string.h> // sigdescr_np: glibc 2.32
-
 #include <cstdint>
 #include <utility>
 
@@ -36,26 +34,13 @@ std::string duration_text(std::chrono::nanoseconds duration)
     return std::to_string(s / 3600) + " h " + std::to_string(s % 3600 / 60) + " min";
 }
 
-std::string signal_text(int signo)
-{
-    std::string text = "signal " + std::to_string(signo);
-    // Not strsignal, which shares a buffer between threads; null for the real-time signals.
-    if (const char* name = ::sigdescr_np(signo))
-        text.append(" (").append(name).append(")");
-    return text;
-}
-
 /// How the worker ended, when it did so of its own. A timeout or a protocol error ends in our own SIGKILL, which
 /// would tell nobody anything.
 std::string ending_of(const failure& why)
 {
     if (why.kind != failure_kind::crashed && why.kind != failure_kind::limit)
         return {};
-    if (why.signal != 0)
-        return signal_text(why.signal);
-    if (why.exit_code >= 0)
-        return "exited with status " + std::to_string(why.exit_code) + " in the middle of the item";
-    return {};
+    return detail::ending_text(why.signal, why.exit_code);
 }
 
 const char* usual_cause(failure_kind kind) noexcept

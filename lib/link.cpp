@@ -1,5 +1,7 @@
 #include "link.hpp"
 
+#include "printable.hpp"
+
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
@@ -449,10 +451,8 @@ failure link::blame(bool is_target) const
     }
     else if (reason_ == kill_reason::cancelled)
         why.kind = failure_kind::cancelled;
-    else if (why.signal != 0)
-        why.what = std::string{"the worker was ended by signal "} + std::to_string(why.signal);
     else
-        why.what = "the worker exited with status " + std::to_string(why.exit_code);
+        why.what = ending_text(why.signal, why.exit_code);
     return why;
 }
 

@@ -1,5 +1,7 @@
 #include "printable.hpp"
 
+#include <string.h> // sigdescr_np: glibc 2.32
+
 #include <cstddef>
 #include <cstdint>
 
@@ -69,6 +71,17 @@ std::string printable(std::string_view text)
         text.remove_prefix(length);
     }
     return out;
+}
+
+std::string ending_text(int signo, int exit_code)
+{
+    if (signo == 0)
+        return exit_code < 0 ? std::string{} : "exited with status " + std::to_string(exit_code) + " in the middle of the item";
+    std::string text = "signal " + std::to_string(signo);
+    // Not strsignal, which shares a buffer between threads; null for the real-time signals.
+    if (const char* name = ::sigdescr_np(signo))
+        text.append(" (").append(name).append(")");
+    return text;
 }
 
 } // namespace cofork::detail

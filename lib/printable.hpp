@@ -1,5 +1,5 @@
 #pragma once
-// Text that may be shown to people although nobody knows where it came from.
+// Text for people: of what nobody knows where it came from, and of how a process ended.
 
 #include <string>
 #include <string_view>
@@ -9,5 +9,8 @@ namespace cofork::detail {
 /// `text` in one line that cannot drive a terminal or fake a second line of a log: control characters, what turns the
 /// direction of text, and bytes that are no UTF-8 are written as \n, \t or \x1b.
 std::string printable(std::string_view text);
+
+/// How a worker ended: by a signal, else with an exit status, else (-1) nothing is known and the text is empty.
+std::string ending_text(int signo, int exit_code);
 
 } // namespace cofork::detail

@@ -361,8 +361,9 @@ TEST_CASE("a pool that ends completes every call with pool_closed", "[fault][F63
     }
     CHECK(test::nurseries().empty()); // reaped when it returns
     CHECK(all_gone(10));
-    for (auto& call : calls) {
+    for (auto& call : calls)
         CHECK(call.times == 0); // never from inside
+    for (auto& call : calls) {
         REQUIRE(test::run_until(context, [&] { return call.times > 0; }));
         CHECK(code_of(call.error) == cofork::errc::pool_closed);
     }

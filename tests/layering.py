@@ -40,7 +40,7 @@ ROOMS = {
     "reply_parser": "frame",
     "item_run": "frame",
     "call": "dispatcher item_run pace",
-    "link": "call channel nursery_client reply_parser transport",
+    "link": "call channel nursery_client reply_parser transport printable",
     "place_registry": "dispatcher serial",
     "dispatcher": "call link nursery_client place_registry process threads transport",
     "serial": "call place_registry",

@@ -12,7 +12,7 @@ enum class failure_kind {
     exception,   ///< `f`, or the codec of its item or result, threw
     crashed,     ///< the worker ended while the item ran: a signal, or an exit of any status
     timeout,     ///< options::timeout passed; the worker was killed
-    limit,       ///< a limit was reached: the result is larger than options::max_result, or memory ran out
+    limit,       ///< the encoded result is larger than options::max_result
     protocol,    ///< the worker sent bytes that are not the protocol; it was killed
     cancelled,   ///< the call ended before the item did
     not_started, ///< no worker could be had for it

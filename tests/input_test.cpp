@@ -1,0 +1,388 @@
+// What items may be: any input range, how much of it is pulled, and what is never copied or encoded.
+
+#include "support/catch.hpp"
+#include "support/leaves_nothing.hpp"
+#include "support/run.hpp"
+#include "support/shared.hpp"
+
+#include <cofork/error.hpp>
+#include <cofork/parallel.hpp>
+#include <cofork/stream.hpp>
+
+#include <atomic>
+#include <array>
+#include <deque>
+#include <forward_list>
+#include <list>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <ranges>
+#include <set>
+#include <span>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+using namespace std::chrono_literals;
+using Catch::Matchers::ContainsSubstring;
+
+namespace {
+
+int twice(int x)
+{
+    return 2 * x;
+}
+
+const std::vector<int> doubled{2, 4, 6};
+
+/// No codec, no copy, no move: it can only be read where it is.
+class rooted {
+public:
+    explicit rooted(int n) : number_{n} {}
+    rooted(const rooted&) = delete;
+    rooted& operator=(const rooted&) = delete;
+
+    int number() const { return number_; }
+    const rooted* self = this;
+
+private:
+    int number_;
+};
+
+/// An input range that counts how often it was advanced, ends after `end`, and throws at `bad`.
+class numbers_from_afar {
+public:
+    struct sentinel {};
+    class iterator {
+    public:
+        using value_type = int;
+        using difference_type = std::ptrdiff_t;
+        using iterator_concept = std::input_iterator_tag;
+
+        explicit iterator(numbers_from_afar* from) : from_{from} {}
+        int operator*() const { return from_->at_; }
+        iterator& operator++()
+        {
+            from_->advance();
+            return *this;
+        }
+        void operator++(int) { ++*this; }
+        friend bool operator==(const iterator& i, sentinel) { return i.from_->at_ == i.from_->end; }
+
+    private:
+        numbers_from_afar* from_;
+    };
+
+    iterator begin()
+    {
+        produced = 1;
+        return iterator{this};
+    }
+    sentinel end_() const { return {}; }
+
+    int end = -1;
+    int bad = -1;
+    int produced = 0; // values that were computed
+
+private:
+    void advance()
+    {
+        ++at_;
+        if (at_ == bad)
+            throw std::out_of_range{"the source is dry"};
+        ++produced;
+    }
+
+    int at_ = 0;
+};
+
+struct generator_range {
+    numbers_from_afar* source;
+    auto begin() { return source->begin(); }
+    auto end() { return source->end_(); }
+};
+
+template <typename Condition>
+bool runs_until(asio::io_context& context, Condition holds)
+{
+    return test::eventually([&] {
+        context.restart();
+        context.poll();
+        return holds();
+    });
+}
+
+/// The same items in a snapshot and in a pool.
+template <typename Items>
+void doubles_in_both_places(Items&& items)
+{
+    CHECK(test::run(cofork::parallel(twice, items)) == doubled);
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 2}};
+    CHECK(test::run(context, cofork::parallel(pool, twice, items)) == doubled);
+}
+
+} // namespace
+
+TEST_CASE("items may be any input range", "[input]")
+{
+    const test::leaves_nothing guard;
+    SECTION("a vector") { doubles_in_both_places(std::vector{1, 2, 3}); }
+    SECTION("an array") { doubles_in_both_places(std::array{1, 2, 3}); }
+    SECTION("a deque") { doubles_in_both_places(std::deque{1, 2, 3}); }
+    SECTION("a list") { doubles_in_both_places(std::list{1, 2, 3}); }
+    SECTION("a forward_list") { doubles_in_both_places(std::forward_list{1, 2, 3}); }
+    SECTION("a set") { doubles_in_both_places(std::set{3, 1, 2}); }
+    SECTION("a C array")
+    {
+        const int items[] = {1, 2, 3};
+        doubles_in_both_places(items);
+    }
+    SECTION("a span")
+    {
+        const std::vector items{1, 2, 3};
+        doubles_in_both_places(std::span{items});
+    }
+    SECTION("a view")
+    {
+        const std::vector items{0, 1, 2};
+        doubles_in_both_places(items | std::views::transform([](int x) { return x + 1; }));
+        doubles_in_both_places(std::views::iota(1, 4));
+        doubles_in_both_places(std::views::iota(1) | std::views::take(3));
+        doubles_in_both_places(std::views::iota(0, 7) | std::views::filter([](int x) { return x > 3; })
+            | std::views::transform([](int x) { return x - 3; }));
+    }
+    SECTION("an initializer_list")
+    {
+        const auto items = {1, 2, 3};
+        doubles_in_both_places(items);
+    }
+    SECTION("booleans of a vector")
+    {
+        const std::vector<bool> items{true, false};
+        const auto nots = test::run(cofork::parallel([](bool b) { return b ? 1 : 2; }, items));
+        CHECK(nots == std::vector{1, 2});
+    }
+}
+
+TEST_CASE("a range that can be read once is read once", "[input]")
+{
+    const test::leaves_nothing guard;
+    const bool in_pool = GENERATE(false, true);
+    std::istringstream text{"1 2 3"};
+    auto items = std::views::istream<int>(text);
+    if (in_pool) {
+        asio::io_context context;
+        cofork::pool pool{context};
+        CHECK(test::run(context, cofork::parallel(pool, twice, items)) == doubled);
+    }
+    else
+        CHECK(test::run(cofork::parallel(twice, std::move(items))) == doubled);
+}
+
+TEST_CASE("empty ranges of each kind give empty results", "[input]")
+{
+    const test::leaves_nothing guard;
+    std::istringstream nothing;
+    std::list<int> no_list;
+    const std::vector<int> no_vector;
+    std::forward_list<int> no_forward;
+    CHECK(test::run(cofork::parallel(twice, no_vector)).empty());
+    CHECK(test::run(cofork::parallel(twice, no_list)).empty());
+    CHECK(test::run(cofork::parallel(twice, no_forward)).empty());
+    CHECK(test::run(cofork::parallel(twice, std::views::iota(0, 0))).empty());
+    CHECK(test::run(cofork::parallel(twice, std::views::empty<int>)).empty());
+    CHECK(test::run(cofork::parallel(twice, std::views::istream<int>(nothing))).empty());
+    CHECK(test::run(cofork::try_parallel(twice, std::views::istream<int>(nothing))).empty());
+    asio::io_context context;
+    cofork::pool pool{context};
+    CHECK(test::run(context, cofork::parallel(pool, twice, no_vector)).empty());
+    CHECK(test::run(context, cofork::parallel(pool, twice, no_list)).empty());
+    CHECK(pool.stats().spawned == 0);
+}
+
+TEST_CASE("in a snapshot, items of a container are read where they are: no codec, no copy, no move", "[input]")
+{
+    const test::leaves_nothing guard;
+    const bool serial = GENERATE(false, true);
+    const cofork::options o{.workers = serial ? 0u : 2u};
+    auto f = [](const rooted& r) { return r.self == &r ? r.number() : -1; };
+    std::list<rooted> list;
+    std::deque<rooted> deque;
+    std::map<int, rooted> map;
+    for (int i = 0; i < 50; ++i) {
+        list.emplace_back(i);
+        deque.emplace_back(i);
+        map.try_emplace(i, i);
+    }
+    std::vector<int> expected(50);
+    std::iota(expected.begin(), expected.end(), 0);
+
+    CHECK(test::run(cofork::parallel(f, list, o)) == expected);
+    CHECK(test::run(cofork::parallel(f, deque, o)) == expected);
+    auto second = [](const std::pair<const int, rooted>& p) { return p.second.number(); };
+    CHECK(test::run(cofork::parallel(second, map, o)) == expected);
+    CHECK(test::run(cofork::parallel(f, std::move(list), o)) == expected); // its nodes move with it
+}
+
+TEST_CASE("an item may be changed in the worker, and the caller's stays as it is", "[input]")
+{
+    const test::leaves_nothing guard;
+    std::vector<std::string> items{"a", "b"};
+    auto f = [](std::string& s) {
+        s += "!";
+        return s;
+    };
+    CHECK(test::run(cofork::parallel(f, items)) == std::vector<std::string>{"a!", "b!"});
+    CHECK(items == std::vector<std::string>{"a", "b"});
+}
+
+TEST_CASE("move-only items may be taken by value in a snapshot", "[input]")
+{
+    const test::leaves_nothing guard;
+    std::vector<std::unique_ptr<int>> items;
+    for (int i = 1; i <= 3; ++i)
+        items.push_back(std::make_unique<int>(i));
+    auto takes = [](std::unique_ptr<int> p) { return 2 * *p; };
+    auto looks = [](const std::unique_ptr<int>& p) { return 2 * *p; };
+
+    CHECK(test::run(cofork::parallel(looks, items)) == doubled);
+    CHECK(test::run(cofork::parallel(takes, items)) == doubled);
+    CHECK(*items[2] == 3);
+    CHECK(test::run(cofork::parallel(takes, std::move(items))) == doubled);
+}
+
+TEST_CASE("an item that f has taken is there again for the next attempt", "[input][retry]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::atomic<int>> starts;
+    std::vector<std::unique_ptr<int>> items;
+    for (int i = 1; i <= 3; ++i)
+        items.push_back(std::make_unique<int>(i));
+    auto takes = [&](std::unique_ptr<int> p) {
+        if (++*starts < 3)
+            throw std::runtime_error{"not yet"};
+        return 2 * *p;
+    };
+    CHECK(test::run(cofork::parallel(takes, items, {.workers = 1, .attempts = 3})) == doubled);
+}
+
+TEST_CASE("an lvalue is borrowed, not copied", "[input]")
+{
+    const test::leaves_nothing guard;
+    struct uncopyable : std::vector<int> {
+        uncopyable() : std::vector<int>{1, 2, 3} {}
+        uncopyable(const uncopyable&) = delete;
+    } items;
+    CHECK(test::run(cofork::parallel(twice, items)) == doubled);
+    asio::io_context context;
+    cofork::pool pool{context};
+    CHECK(test::run(context, cofork::parallel(pool, twice, items)) == doubled);
+}
+
+TEST_CASE("an endless generator is pulled as far as the window, and no further", "[input][window]")
+{
+    const test::leaves_nothing guard;
+    const std::size_t window = GENERATE(1u, 3u, 16u);
+    const bool in_pool = GENERATE(false, true);
+    const unsigned workers = GENERATE(0u, 2u);
+    asio::io_context context;
+    std::optional<cofork::pool> pool;
+    if (in_pool)
+        pool.emplace(context, cofork::pool_options{.workers = 2});
+    numbers_from_afar source;
+    const cofork::options o{.workers = workers, .window = window};
+    auto results = in_pool ? cofork::stream(*pool, twice, generator_range{&source}, o)
+                           : cofork::stream(context.get_executor(), twice, generator_range{&source}, o);
+
+    // Nobody reads.
+    CHECK(runs_until(context, [&] { return source.produced == static_cast<int>(window); }));
+    context.run_for(10ms);
+    CHECK(source.produced == static_cast<int>(window));
+
+    for (int taken = 1; taken <= 10; ++taken) {
+        bool came = false;
+        results.next(asio::bind_executor(context, [&](std::exception_ptr e, std::optional<cofork::indexed<int>> r) {
+            came = true;
+            REQUIRE_FALSE(e);
+            CHECK(r->outcome.value() == 2 * (taken - 1));
+        }));
+        REQUIRE(runs_until(context, [&] { return came; }));
+        CHECK(source.produced <= taken + static_cast<int>(window));
+    }
+    results.close();
+    CHECK(runs_until(context, [&] { return !pool || pool->stats().calls == 0; }));
+    const int at_end = source.produced;
+    context.run_for(10ms);
+    CHECK(source.produced == at_end);
+}
+
+TEST_CASE("a generator is exhausted exactly", "[input]")
+{
+    const test::leaves_nothing guard;
+    const unsigned workers = GENERATE(0u, 1u, 3u);
+    numbers_from_afar source;
+    source.end = 1000;
+    const auto values = test::run(cofork::parallel(twice, generator_range{&source}, {.workers = workers}));
+    REQUIRE(values.size() == 1000);
+    CHECK(values[999] == 1998);
+    CHECK(source.produced == 1001); // the last one is the end
+}
+
+TEST_CASE("what the range throws ends a parallel with that exception", "[input][fault]")
+{
+    const test::leaves_nothing guard;
+    const unsigned workers = GENERATE(0u, 2u);
+    numbers_from_afar source;
+    source.bad = 20;
+    CHECK_THROWS_AS(test::run(cofork::parallel(twice, generator_range{&source}, {.workers = workers})), std::out_of_range);
+}
+
+TEST_CASE("what the range throws is the failure of its next item elsewhere, and its end", "[input][fault]")
+{
+    const test::leaves_nothing guard;
+    const unsigned workers = GENERATE(0u, 2u);
+    {
+        numbers_from_afar source;
+        source.bad = 20;
+        const auto outcomes = test::run(cofork::try_parallel(twice, generator_range{&source}, {.workers = workers}));
+        REQUIRE(outcomes.size() == 21);
+        for (std::size_t i = 0; i < 20; ++i)
+            CHECK(outcomes[i].value() == 2 * static_cast<int>(i));
+        CHECK(outcomes[20].error().index == 20);
+        CHECK(outcomes[20].error().kind == cofork::failure_kind::exception);
+        CHECK_THAT(outcomes[20].error().what, ContainsSubstring("the source is dry"));
+    }
+    auto count = [](unsigned n) -> asio::awaitable<int> {
+        numbers_from_afar source;
+        source.bad = 20;
+        auto results = cofork::stream(twice, generator_range{&source}, {.workers = n});
+        int seen = 0;
+        while (auto one = co_await results.next()) {
+            CHECK(one->index == static_cast<std::size_t>(seen));
+            CHECK(one->outcome.has_value() == (seen < 20));
+            ++seen;
+        }
+        co_return seen;
+    };
+    CHECK(test::run(count(workers)) == 21);
+}
+
+TEST_CASE("large items travel", "[input]")
+{
+    const test::leaves_nothing guard;
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 2}};
+    std::vector<std::string> items;
+    for (std::size_t size : {0u, 1u, 4096u, 65535u, 65536u, 65537u, 1u << 20, 20u << 20})
+        items.emplace_back(size, 'x');
+    auto size = [](const std::string& s) { return s.size(); };
+
+    const auto sizes = test::run(context, cofork::parallel(pool, size, items));
+    for (std::size_t i = 0; i < items.size(); ++i)
+        CHECK(sizes[i] == items[i].size());
+}
