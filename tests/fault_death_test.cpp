@@ -76,7 +76,11 @@ void throw_from_noexcept() noexcept
 struct abstract {
     abstract() { call_too_early(); }
     virtual ~abstract() = default;
-    void call_too_early() { not_yet(); }
+    void call_too_early()
+    {
+        abstract* volatile self = this; // hides from the optimiser that there is nothing to call
+        self->not_yet();
+    }
     virtual void not_yet() = 0;
 };
 struct concrete : abstract {

@@ -435,8 +435,10 @@ TEST_CASE("a pool may be closed and destroyed from inside its calls' callbacks",
     else if (where == from::progress)
         cofork::try_parallel(*pool, third_throws, items, {.progress = close}, handler);
     else if (where == from::completion) {
-        cofork::try_parallel(*pool, third_throws, items, {}, handler);
+        const values one{0}; // runs until it is killed
+        cofork::try_parallel(*pool, stuck, one, {}, handler);
         cofork::try_run(*pool, test::twice, 1, [&](std::error_code, cofork::outcome<int>) { close(); });
+        REQUIRE(test::run_until(context, [&] { return times > 0; })); // before the items go
     }
     else {
         auto range = items | std::views::filter([&close](int i) {
@@ -507,7 +509,9 @@ TEST_CASE("a thread that made a pool may end without its workers", "[fault][F64]
     const auto before = test::workers();
     CHECK_FALSE(before.empty());
     test::still_works(context, *pool);
-    CHECK(test::workers() == before);
+    const auto after = test::workers(); // perhaps one more: the pool may have two
+    for (const auto worker : before)
+        CHECK(std::find(after.begin(), after.end(), worker) != after.end());
 }
 
 TEST_CASE("Ctrl-C reaches the program and none of its workers", "[fault][F65]")

@@ -64,14 +64,14 @@ public:
         using iterator_concept = std::input_iterator_tag;
 
         explicit iterator(numbers_from_afar* from) : from_{from} {}
-        int operator*() const { return from_->at_; }
+        int operator*() const { return from_->at(); }
         iterator& operator++()
         {
             from_->advance();
             return *this;
         }
         void operator++(int) { ++*this; }
-        friend bool operator==(const iterator& i, sentinel) { return i.from_->at_ == i.from_->end; }
+        friend bool operator==(const iterator& i, sentinel) { return i.from_->at() == i.from_->end; }
 
     private:
         numbers_from_afar* from_;
@@ -82,13 +82,12 @@ public:
         produced = 1;
         return iterator{this};
     }
-    sentinel end_() const { return {}; }
 
     int end = -1;
     int bad = -1;
     int produced = 0; // values that were computed
 
-private:
+    int at() const { return at_; }
     void advance()
     {
         ++at_;
@@ -97,13 +96,14 @@ private:
         ++produced;
     }
 
+private:
     int at_ = 0;
 };
 
 struct generator_range {
     numbers_from_afar* source;
     auto begin() { return source->begin(); }
-    auto end() { return source->end_(); }
+    auto end() { return numbers_from_afar::sentinel{}; }
 };
 
 template <typename Condition>

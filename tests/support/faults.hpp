@@ -1,9 +1,10 @@
 #pragma once
-// What the fault tests share: memory that workers write to, finding processes, proof that everything still works.
+// What the fault tests share: finding processes, helpers beside the test, proof that everything still works.
 
 #include "catch.hpp"
 #include "leaves_nothing.hpp"
 #include "run.hpp"
+#include "shared.hpp"
 
 #include <cofork/parallel.hpp>
 #include <cofork/pool.hpp>
@@ -13,7 +14,6 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdio_ext.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -24,7 +24,6 @@
 #include <fstream>
 #include <iterator>
 #include <memory>
-#include <new>
 #include <numeric>
 #include <sstream>
 #include <string>
@@ -33,27 +32,6 @@
 #include <vector>
 
 namespace test {
-
-/// A T in memory that the workers share with the test, when it is made before they are. Zero at first.
-template <typename T>
-class shared {
-public:
-    shared()
-        : memory_{::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)}
-    {
-        REQUIRE(memory_ != MAP_FAILED);
-        ::new (memory_) T{};
-    }
-    ~shared() { ::munmap(memory_, sizeof(T)); }
-    shared(const shared&) = delete;
-    shared& operator=(const shared&) = delete;
-
-    T& operator*() const { return *static_cast<T*>(memory_); }
-    T* operator->() const { return static_cast<T*>(memory_); }
-
-private:
-    void* memory_;
-};
 
 inline std::string text_of(const std::string& path)
 {

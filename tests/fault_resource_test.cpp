@@ -1,0 +1,397 @@
+// Too few processes, too few descriptors, no io_uring; what workers inherit and what they leave behind.
+
+#include "support/faults.hpp"
+#include "support/seccomp.hpp"
+
+#include <cofork/error.hpp>
+#include <cofork/run.hpp>
+#include <cofork/transport.hpp>
+
+#include <fcntl.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <iostream>
+#include <optional>
+#include <set>
+
+namespace {
+
+using namespace std::chrono_literals;
+using cofork::failure_kind;
+
+struct board {
+    std::array<std::atomic<pid_t>, 64> pids;
+    std::atomic<int> count;
+    std::atomic<int> failures;
+};
+board* now = nullptr;
+
+struct shared_board {
+    test::shared<board> memory;
+    shared_board() { now = &*memory; }
+    ~shared_board() { now = nullptr; }
+};
+
+/// For a helper process, in which Catch2 is of no use: says what is wrong, and the helper's status counts it.
+void expect(bool holds, const char* what)
+{
+    if (holds)
+        return;
+    std::cerr << "in the helper process: " << what << '\n';
+    ++now->failures;
+}
+
+class soft_limit {
+public:
+    soft_limit(__rlimit_resource_t what, rlim_t value) : what_{what}
+    {
+        REQUIRE(::getrlimit(what_, &before_) == 0);
+        rlimit lower = before_;
+        lower.rlim_cur = value;
+        REQUIRE(::setrlimit(what_, &lower) == 0);
+    }
+    ~soft_limit() { ::setrlimit(what_, &before_); }
+    soft_limit(const soft_limit&) = delete;
+    soft_limit& operator=(const soft_limit&) = delete;
+
+private:
+    __rlimit_resource_t what_;
+    rlimit before_{};
+};
+
+} // namespace
+
+namespace {
+
+/// A user that nobody is, who may have `most` processes, this one included.
+void become_nobody(rlim_t most)
+{
+    const rlimit limit{most, most};
+    expect(::setgid(54321) == 0 && ::setuid(54321) == 0, "cannot become another user");
+    ::prctl(PR_SET_DUMPABLE, 1); // else our own /proc is root's
+    expect(::setrlimit(RLIMIT_NPROC, &limit) == 0, "cannot set RLIMIT_NPROC");
+}
+
+bool works(asio::io_context& context, cofork::pool& pool, const std::vector<int>& items)
+{
+    const auto all = test::run(context, cofork::parallel(pool, test::twice, items, {.chunk = 1}));
+    return all.size() == items.size() && all.back() == 2 * items.back();
+}
+
+int twice_or_die(int item)
+{
+    if (item % 10 == 7)
+        ::raise(SIGKILL);
+    return 2 * item;
+}
+
+} // namespace
+
+TEST_CASE("a call runs with as few processes as it can get, and says when it gets none", "[fault][F45]")
+{
+    if (::geteuid() != 0)
+        SKIP("only root can become another user, and the limit counts the processes of a user");
+    const test::leaves_nothing nothing;
+    const shared_board shared;
+    const rlim_t most = GENERATE(1u, 2u, 3u, 4u, 6u); // this process, the nursery, the workers
+    CAPTURE(most);
+    test::helper_process program{[&] {
+        become_nobody(most);
+        asio::io_context context{1};
+        const std::vector<int> items = test::first_numbers(50);
+        std::optional<cofork::pool> pool;
+        try {
+            pool.emplace(context, cofork::pool_options{.workers = 8});
+        }
+        catch (const std::system_error& e) {
+            expect(most == 1 && e.code() == cofork::errc::spawn_failed, "the pool could not be made");
+            ::_exit(0);
+        }
+        expect(most > 1, "a pool without a nursery");
+        try {
+            expect(works(context, *pool, items), "wrong values");
+            expect(most > 2, "values without a worker");
+        }
+        catch (const std::system_error& e) {
+            expect(most == 2 && e.code() == cofork::errc::spawn_failed, "the call could not be made");
+            ::_exit(0);
+        }
+        // Workers that die are replaced, though their numbers are free only when they are reaped.
+        const auto all = test::run(context, cofork::try_parallel(*pool, twice_or_die, items, {.chunk = 1}));
+        for (std::size_t i = 0; i < all.size(); ++i)
+            expect(all[i].has_value() == (i % 10 != 7), "the wrong items failed");
+        expect(works(context, *pool, items), "wrong values afterwards");
+    }};
+    CHECK(program.status() == 0);
+    CHECK(now->failures == 0);
+}
+
+TEST_CASE("without descriptors a call goes on with fewer workers or fails, and leaves none open", "[fault][F46][F52]")
+{
+    const test::leaves_nothing nothing;
+    const bool in_pool = GENERATE(true, false);
+    int failed = 0;
+    int succeeded = 0;
+    for (rlim_t spare = 0; spare < 40; ++spare) {
+        CAPTURE(in_pool, spare);
+        const test::leaves_nothing here;
+        asio::io_context context{1};
+        (void)cofork::transport(context); // with what it opens by itself
+        std::optional<cofork::pool> pool;
+        const std::vector<int> items = test::first_numbers(100);
+        const auto highest = static_cast<rlim_t>(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+        ::close(static_cast<int>(highest));
+        try {
+            const soft_limit few{RLIMIT_NOFILE, highest + spare};
+            if (in_pool) {
+                pool.emplace(context, cofork::pool_options{.workers = 6});
+                test::require_twice(test::run(context, cofork::parallel(*pool, test::twice, items, {.chunk = 1})), items.size());
+            }
+            else
+                test::require_twice(
+                    test::run(context, cofork::parallel(test::twice, items, {.workers = 6, .chunk = 1})), items.size());
+            ++succeeded;
+        }
+        catch (const std::system_error& e) {
+            ++failed;
+            CHECK(e.code() == cofork::errc::spawn_failed);
+        }
+        if (pool)
+            test::still_works(context, *pool);
+        test::snapshot_works(context);
+    }
+    CHECK(failed > 0);
+    CHECK(succeeded > 0);
+}
+
+TEST_CASE("where io_uring is refused the same calls run on the reactor", "[fault][F47]")
+{
+    const test::leaves_nothing nothing;
+    const shared_board shared;
+    const int error = GENERATE(EPERM, ENOSYS, EMFILE, ENOMEM);
+    CAPTURE(error);
+    test::helper_process program{[&] {
+        expect(test::forbid_io_uring(error), "no seccomp filter");
+        asio::io_context context{1};
+        expect(cofork::transport(context) == cofork::transport_kind::reactor, "not on the reactor");
+        cofork::pool pool{context, {.workers = 2}};
+        const std::vector<int> items = test::first_numbers(100);
+        expect(works(context, pool, items), "wrong values");
+        const auto all = test::run(context, cofork::try_parallel(twice_or_die, items, {.workers = 2}));
+        for (std::size_t i = 0; i < all.size(); ++i)
+            expect(all[i].has_value() == (i % 10 != 7), "the wrong items failed");
+    }};
+    CHECK(program.status() == 0);
+    CHECK(now->failures == 0);
+}
+
+TEST_CASE("three thousand workers come and go without a trace", "[fault][F55]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2, .fresh = true}};
+    const auto f = [](int) { return ::getpid(); };
+    std::ptrdiff_t most_descriptors = 0;
+    std::size_t most_children = 0;
+    std::set<pid_t> pids;
+    for (int round = 0; round < 30; ++round) {
+        const auto all = test::run(context, cofork::parallel(pool, f, test::first_numbers(100)));
+        pids.insert(all.begin(), all.end());
+        const auto descriptors = test::open_descriptors();
+        const auto nursery = test::nurseries();
+        const auto children = nursery.empty() ? 0 : test::children_of(nursery[0]).size();
+        if (round == 2) {
+            most_descriptors = descriptors;
+            most_children = children;
+        }
+        else if (round > 2) {
+            CHECK(descriptors <= most_descriptors + 6); // those of the two workers, which may be ending
+            CHECK(children <= most_children + 4);
+        }
+    }
+    CHECK(pids.size() == 3000); // the kernel hands a number out again only after many others
+    CHECK(pool.stats().spawned == 3000);
+}
+
+TEST_CASE("a worker has no ring, and no descriptor of the program but its own two pipes", "[fault][F78]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    const int open_here = ::open("/dev/null", O_RDONLY); // not close-on-exec: fork asks nobody
+    cofork::pool early{context, {.workers = 1}};
+    test::still_works(context, early); // the ring is there from now on
+    cofork::pool late{context, {.workers = 1}};
+    struct view {
+        int rings = 0;
+        int descriptors = 0; // above stdio
+    };
+    const auto f = [](int) {
+        view v;
+        std::ifstream maps{"/proc/self/maps"};
+        for (std::string line; std::getline(maps, line);)
+            v.rings += line.find("io_uring") != std::string::npos ? 1 : 0;
+        maps.close();
+        for (int fd = 3; fd < 4096; ++fd)
+            v.descriptors += ::fcntl(fd, F_GETFD) >= 0 ? 1 : 0;
+        return v;
+    };
+    for (const view v : {test::run(context, cofork::run(early, f, 0)), test::run(context, cofork::run(late, f, 0)),
+             test::run(context, cofork::run(f, 0))}) {
+        CHECK(v.rings == 0);
+        CHECK(v.descriptors == 2);
+    }
+    // The same question here, or the answer above means nothing.
+    if (cofork::transport(context) == cofork::transport_kind::ring)
+        CHECK(f(0).rings > 0);
+    ::close(open_here);
+}
+
+namespace {
+
+enum class leaves { behind_in_group, behind_in_session, behind_in_session_of_its_own_child };
+
+/// Forks a process that outlives the item and holds everything it inherited.
+int parent_of_many(leaves how)
+{
+    const pid_t child = ::fork();
+    if (child == 0) {
+        if (how != leaves::behind_in_group)
+            ::setsid();
+        if (how == leaves::behind_in_session_of_its_own_child && ::fork() != 0)
+            ::_exit(0);
+        now->pids[static_cast<std::size_t>(now->count++)] = ::getpid();
+        test::hang();
+    }
+    while (now->count == 0)
+        ::usleep(100);
+    return 7;
+}
+
+} // namespace
+
+TEST_CASE("processes that f leaves behind hold nothing up, and end with the workers", "[fault][F85]")
+{
+    const test::leaves_nothing nothing;
+    const test::no_orphans orphans;
+    const shared_board shared;
+    asio::io_context context{1};
+    const leaves how = GENERATE(leaves::behind_in_group, leaves::behind_in_session, leaves::behind_in_session_of_its_own_child);
+    const bool in_pool = GENERATE(true, false);
+    CAPTURE(static_cast<int>(how), in_pool);
+    if (in_pool) {
+        cofork::pool pool{context, {.workers = 2}};
+        CHECK(test::run(context, cofork::run(pool, parent_of_many, how)) == 7);
+        CHECK_FALSE(test::is_gone(now->pids[0]));
+        for (const pid_t pid : test::workers()) // what a worker leaves behind does not hide its end
+            ::kill(pid, SIGKILL);
+        test::still_works(context, pool);
+    }
+    else
+        CHECK(test::run(context, cofork::run(parent_of_many, how)) == 7);
+    CHECK(now->count == 1);
+    CHECK(test::eventually([] { return test::is_gone(now->pids[0]); }));
+    test::snapshot_works(context);
+}
+
+TEST_CASE("a timeout also ends what the item started", "[fault][F34][F85]")
+{
+    const test::leaves_nothing nothing;
+    const test::no_orphans orphans;
+    const shared_board shared;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    const auto f = [](int) {
+        (void)parent_of_many(leaves::behind_in_group);
+        test::hang();
+    };
+    const auto outcome = test::run(context, cofork::try_run(pool, f, 1, cofork::options{.timeout = 100ms}));
+    REQUIRE_FALSE(outcome.has_value());
+    CHECK(outcome.error().kind == failure_kind::timeout);
+    CHECK(test::eventually([] { return test::is_gone(now->pids[0]); }));
+    test::still_works(context, pool);
+}
+
+TEST_CASE("what f prints comes out once, and what the program had printed is not repeated", "[fault][F87]")
+{
+    const test::leaves_nothing nothing;
+    const shared_board shared;
+    char name[] = "/tmp/cofork-test-XXXXXX";
+    const int file = ::mkstemp(name);
+    REQUIRE(file >= 0);
+    test::helper_process program{[&] {
+        ::dup2(file, STDOUT_FILENO);
+        std::ios::sync_with_stdio(false);
+        std::printf("program;"); // to a file: stays in the buffer
+        std::cout << "stream;";
+        asio::io_context context{1};
+        cofork::pool pool{context, {.workers = 1}};
+        const auto f = [](int item) {
+            std::printf("item %d;", item);
+            if (item == 2)
+                ::raise(SIGKILL); // its own text is lost with it, the earlier ones' are not
+            return 2 * item;
+        };
+        (void)test::run(context, cofork::try_parallel(pool, f, test::first_numbers(5), {.chunk = 5}));
+        (void)test::run(context, cofork::try_run([] { std::printf("snapshot;"); }));
+        std::fflush(stdout);
+    }};
+    CHECK(program.status() == 0);
+    const std::string text = test::text_of(name);
+    ::unlink(name);
+    ::close(file);
+    const auto times = [&](const std::string& part) {
+        int n = 0;
+        for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + 1))
+            ++n;
+        return n;
+    };
+    CAPTURE(text);
+    CHECK(times("program;") == 1);
+    CHECK(times("stream;") == 1);
+    for (const int item : {0, 1, 3, 4})
+        CHECK(times("item " + std::to_string(item) + ";") == 1);
+    CHECK(times("item 2;") == 0);
+    CHECK(times("snapshot;") == 1);
+}
+
+TEST_CASE("a closed, broken or full stdout does not disturb the items", "[fault][F87]")
+{
+    const test::leaves_nothing nothing;
+    const shared_board shared;
+    enum class output { closed, broken_pipe, full_disk };
+    const output how = GENERATE(output::closed, output::broken_pipe, output::full_disk);
+    CAPTURE(static_cast<int>(how));
+    test::helper_process program{[&] {
+        ::close(STDOUT_FILENO);
+        if (how == output::broken_pipe) {
+            int ends[2];
+            expect(::pipe(ends) == 0, "no pipe");
+            ::dup2(ends[1], STDOUT_FILENO);
+            ::close(ends[0]);
+        }
+        else if (how == output::full_disk)
+            expect(::open("/dev/full", O_WRONLY) == STDOUT_FILENO, "no /dev/full");
+        asio::io_context context{1};
+        cofork::pool pool{context, {.workers = 2}};
+        const auto f = [](int item) {
+            std::printf("text\n");
+            return 2 * item;
+        };
+        const auto all = test::run(context, cofork::try_parallel(pool, f, test::first_numbers(20), {.chunk = 4}));
+        for (const auto& outcome : all) {
+            if (how == output::broken_pipe) // SIGPIPE is the item's own doing
+                expect(!outcome && outcome.error().signal == SIGPIPE, "not a broken pipe");
+            else
+                expect(outcome.has_value(), "an item failed");
+        }
+        expect(works(context, pool, test::first_numbers(20)), "the pool does not work");
+    }};
+    CHECK(program.status() == 0);
+    CHECK(now->failures == 0);
+}
