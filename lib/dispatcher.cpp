@@ -191,6 +191,8 @@ void dispatcher::on_report(const nursery_report& report) noexcept
     else {
         ++stats_.ended;
         stats_.killed += keep->killed() ? 1 : 0;
+        refusals_ = 0; // its process and its descriptors are free for another
+        no_spawn_before_ = {};
         note_end(*keep, report);
         keep->on_ended(report);
     }

@@ -7,6 +7,8 @@
 #include <cofork/run.hpp>
 #include <cofork/transport.hpp>
 
+#include <asio/steady_timer.hpp>
+
 #include <fcntl.h>
 #include <sys/resource.h>
 
@@ -73,7 +75,8 @@ namespace {
 void become_nobody(rlim_t most)
 {
     const rlimit limit{most, most};
-    expect(::setgid(54321) == 0 && ::setuid(54321) == 0, "cannot become another user");
+    const auto nobody = static_cast<uid_t>(1'000'000 + ::getpid()); // whom no other test counts
+    expect(::setgid(nobody) == 0 && ::setuid(nobody) == 0, "cannot become another user");
     ::prctl(PR_SET_DUMPABLE, 1); // else our own /proc is root's
     expect(::setrlimit(RLIMIT_NPROC, &limit) == 0, "cannot set RLIMIT_NPROC");
 }
@@ -142,7 +145,8 @@ TEST_CASE("without descriptors a call goes on with fewer workers or fails, and l
         CAPTURE(in_pool, spare);
         const test::leaves_nothing here;
         asio::io_context context{1};
-        (void)cofork::transport(context); // with what it opens by itself
+        (void)cofork::transport(context); // with what it opens by itself, as Asio's own timers do
+        const asio::steady_timer timer{context};
         std::optional<cofork::pool> pool;
         const std::vector<int> items = test::first_numbers(100);
         const auto highest = static_cast<rlim_t>(::open("/dev/null", O_RDONLY | O_CLOEXEC));
@@ -368,13 +372,12 @@ TEST_CASE("a closed, broken or full stdout does not disturb the items", "[fault]
     const output how = GENERATE(output::closed, output::broken_pipe, output::full_disk);
     CAPTURE(static_cast<int>(how));
     test::helper_process program{[&] {
+        int ends[2];
+        expect(::pipe(ends) == 0, "no pipe");
+        ::close(ends[0]);
         ::close(STDOUT_FILENO);
-        if (how == output::broken_pipe) {
-            int ends[2];
-            expect(::pipe(ends) == 0, "no pipe");
-            ::dup2(ends[1], STDOUT_FILENO);
-            ::close(ends[0]);
-        }
+        if (how == output::broken_pipe)
+            expect(::dup2(ends[1], STDOUT_FILENO) == STDOUT_FILENO, "no stdout");
         else if (how == output::full_disk)
             expect(::open("/dev/full", O_WRONLY) == STDOUT_FILENO, "no /dev/full");
         asio::io_context context{1};

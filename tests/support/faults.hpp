@@ -21,7 +21,9 @@
 
 #include <atomic>
 #include <chrono>
+#include <exception>
 #include <fstream>
+#include <iostream>
 #include <iterator>
 #include <memory>
 #include <numeric>
@@ -185,8 +187,7 @@ public:
                 ::signal(signo, SIG_DFL); // Catch2's handlers would report a failure of the test
             ::sigprocmask(SIG_SETMASK, &before, nullptr);
             ::__fpurge(stdout); // unwritten text belongs to the test program
-            body();
-            ::_exit(0);
+            run_and_exit(body);
         }
         ::sigprocmask(SIG_SETMASK, &before, nullptr);
         REQUIRE(pid_ > 0);
@@ -217,6 +218,23 @@ public:
     }
 
 private:
+    /// Whatever happens: two processes that go on with the tests would be one too many.
+    template <typename Body>
+    [[noreturn]] static void run_and_exit(Body& body)
+    {
+        try {
+            body();
+            ::_exit(0);
+        }
+        catch (const std::exception& e) {
+            std::cerr << "the helper process threw: " << e.what() << '\n';
+        }
+        catch (...) {
+            std::cerr << "the helper process threw\n";
+        }
+        ::_exit(70);
+    }
+
     pid_t pid_ = 0;
 };
 
