@@ -9,8 +9,10 @@
 #include <cofork/parallel.hpp>
 #include <cofork/stream.hpp>
 
-#include <atomic>
+#include <asio/bind_executor.hpp>
+
 #include <array>
+#include <atomic>
 #include <deque>
 #include <forward_list>
 #include <list>

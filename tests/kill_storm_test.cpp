@@ -13,7 +13,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int items = 20'000;
+constexpr int items = test::forks_are_slow ? 4'000 : 20'000;
+/// Between two kills, at least, and four times that at most. A worker that is killed while it starts does nothing.
+constexpr long interval_ns = test::forks_are_slow ? 20'000'000 : 1'000'000;
+constexpr int many_kills = test::forks_are_slow ? 5 : 50;
 
 /// Sizes around those at which a reply takes another way: through the page, straight to the pipe, in several reads.
 std::size_t size_of_result(int item)
@@ -44,7 +47,7 @@ std::string result_of(int item)
 
 std::string work(int item)
 {
-    const auto end = std::chrono::steady_clock::now() + 20us;
+    const auto end = std::chrono::steady_clock::now() + (test::forks_are_slow ? 200us : 20us);
     while (std::chrono::steady_clock::now() < end)
         ;
     return result_of(item);
@@ -60,7 +63,7 @@ struct toll {
 {
     std::minstd_rand random{42};
     for (int round = 1;; ++round) {
-        const timespec moment{0, 1'000'000 + static_cast<long>(random() % 3'000'000)};
+        const timespec moment{0, interval_ns + static_cast<long>(random()) % (3 * interval_ns)};
         ::nanosleep(&moment, nullptr);
         const bool nursery = nursery_every != 0 && round % nursery_every == 0;
         const auto found = nursery ? test::nurseries(target) : test::workers(target);
@@ -138,7 +141,7 @@ TEST_CASE("a storm of killed workers loses nothing and repeats nothing", "[fault
     CHECK(sum.values + sum.crashed == items);
     CHECK(sum.twice == 0);
     CHECK(sum.wrong == 0);
-    CHECK(killed->workers > 50);
+    CHECK(killed->workers > many_kills);
     CHECK(sum.crashed > 0);
     CHECK(sum.crashed <= killed->workers); // at most one item for each
 }
@@ -155,7 +158,7 @@ TEST_CASE("with attempts enough every item of a storm has its value", "[fault][A
     INFO("killed " << killed->workers << ", longest gap " << sum.longest_gap.count() / 1'000'000 << " ms");
     CHECK(sum.values == items);
     CHECK(sum.twice == 0);
-    CHECK(killed->workers > 50);
+    CHECK(killed->workers > many_kills);
 }
 
 TEST_CASE("a storm that also kills nurseries loses nothing and repeats nothing", "[fault][nursery]")
@@ -174,7 +177,7 @@ TEST_CASE("a storm that also kills nurseries loses nothing and repeats nothing",
     CHECK(sum.values + sum.crashed == items);
     CHECK(sum.twice == 0);
     CHECK(sum.wrong == 0);
-    CHECK(killed->nurseries > 3);
+    CHECK(killed->nurseries > many_kills / 20);
     if (attempts > 1)
         CHECK(sum.crashed == 0);
 }

@@ -1,0 +1,212 @@
+// Cutting a worker's bytes into replies: whole or not at all, however they are cut.
+
+#include "support/catch.hpp"
+
+#include "reply_parser.hpp"
+
+#include <algorithm>
+#include <cstdint>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace cofork::detail;
+
+constexpr std::uint64_t most = 1 << 20;
+
+byte_buffer payload_of(std::size_t size, std::uint32_t seed)
+{
+    byte_buffer bytes(size);
+    for (std::size_t i = 0; i < size; ++i)
+        bytes[i] = static_cast<std::byte>(i * 31 + seed);
+    return bytes;
+}
+
+void append(byte_buffer& stream, const reply_header& header, const byte_buffer& payload)
+{
+    const std::size_t at = stream.size();
+    stream.resize(at + sizeof header);
+    store(stream.data() + at, header);
+    stream.insert(stream.end(), payload.begin(), payload.end());
+}
+
+/// Replies with these payload sizes, as a worker would write them.
+byte_buffer stream_of(const std::vector<std::size_t>& sizes)
+{
+    byte_buffer stream;
+    for (std::uint32_t i = 0; i < sizes.size(); ++i)
+        append(stream, {reply_magic, reply_kind::value, 0, i, sizes[i]}, payload_of(sizes[i], i));
+    return stream;
+}
+
+struct reader {
+    reply_parser parser;
+    std::uint32_t next = 0;
+    std::vector<byte_buffer> got;
+    std::uint64_t max_result = most;
+    std::size_t stop_after = std::numeric_limits<std::size_t>::max();
+
+    const char* feed(byte_view bytes)
+    {
+        return parser.feed(bytes, next, [this] { return max_result; }, [this](const reply_header& header, byte_view payload) {
+            CHECK(header.sequence == got.size());
+            CHECK(header.size == payload.size());
+            got.emplace_back(payload.begin(), payload.end());
+            return got.size() < stop_after;
+        });
+    }
+
+    /// As the link reads: a large rest goes straight into the parser's memory.
+    const char* receive(byte_view bytes)
+    {
+        while (!bytes.empty()) {
+            const auto rest = parser.large_rest();
+            if (rest.empty())
+                return feed(bytes);
+            const std::size_t n = std::min(rest.size(), bytes.size());
+            std::copy_n(bytes.begin(), n, rest.begin());
+            bytes = bytes.subspan(n);
+            parser.got(n);
+            if (const char* const wrong = feed({}))
+                return wrong;
+        }
+        return nullptr;
+    }
+
+    void check(const std::vector<std::size_t>& sizes) const
+    {
+        REQUIRE(got.size() == sizes.size());
+        for (std::uint32_t i = 0; i < sizes.size(); ++i)
+            CHECK(got[i] == payload_of(sizes[i], i));
+    }
+};
+
+} // namespace
+
+TEST_CASE("replies come out the same however their bytes are cut", "[reply_parser][F6]")
+{
+    const std::vector<std::size_t> sizes{0, 1, 40, 0, 0, 15, 16, 17, 300, 0};
+    const byte_buffer stream = stream_of(sizes);
+    SECTION("at any one place")
+    {
+        for (std::size_t cut = 0; cut <= stream.size(); ++cut) {
+            CAPTURE(cut);
+            reader r;
+            REQUIRE(r.feed(byte_view{stream}.first(cut)) == nullptr);
+            REQUIRE(r.feed(byte_view{stream}.subspan(cut)) == nullptr);
+            r.check(sizes);
+            CHECK(r.parser.position() == stream.size());
+        }
+    }
+    SECTION("after every byte")
+    {
+        reader r;
+        for (const std::byte& b : stream)
+            REQUIRE(r.feed({&b, 1}) == nullptr);
+        r.check(sizes);
+    }
+}
+
+TEST_CASE("large replies come out the same, read into place or copied", "[reply_parser]")
+{
+    const std::vector<std::size_t> sizes{70'000, 3, 500'000, 65'536, 65'520, 0, 1'000'000};
+    const byte_buffer stream = stream_of(sizes);
+    std::minstd_rand random{1};
+    for (int round = 0; round < 50; ++round) {
+        reader r;
+        for (byte_view left = stream; !left.empty();) {
+            const std::size_t n = std::min<std::size_t>(left.size(), 1 + random() % 100'000);
+            REQUIRE(r.receive(left.first(n)) == nullptr);
+            left = left.subspan(n);
+        }
+        r.check(sizes);
+        CHECK(r.parser.position() == stream.size());
+    }
+}
+
+TEST_CASE("a part of a reply is nothing", "[reply_parser][F6]")
+{
+    const byte_buffer stream = stream_of({100});
+    for (std::size_t size = 0; size < stream.size(); ++size) {
+        reader r;
+        CHECK(r.feed(byte_view{stream}.first(size)) == nullptr);
+        CHECK(r.got.empty());
+        CHECK(r.next == 0);
+    }
+}
+
+TEST_CASE("a header that lies is told before anything is allocated for it", "[reply_parser][F66][F67][F68][F70]")
+{
+    struct row {
+        const char* name;
+        reply_header header;
+    };
+    const reply_header good{reply_magic, reply_kind::value, 0, 1, 4};
+    const auto with = [&](auto change) {
+        reply_header h = good;
+        change(h);
+        return h;
+    };
+    const row rows[] = {
+        {"magic", with([](auto& h) { h.magic ^= 1; })},
+        {"reserved", with([](auto& h) { h.reserved = 1; })},
+        {"kind 0", with([](auto& h) { h.kind = reply_kind{0}; })},
+        {"kind 5", with([](auto& h) { h.kind = reply_kind{5}; })},
+        {"kind 255", with([](auto& h) { h.kind = reply_kind{255}; })},
+        {"past", with([](auto& h) { h.sequence = 0; })},
+        {"future", with([](auto& h) { h.sequence = 2; })},
+        {"one too long", with([](auto& h) { h.size = most + 1; })},
+        {"2^31", with([](auto& h) { h.size = std::uint64_t{1} << 31; })},
+        {"2^63", with([](auto& h) { h.size = std::uint64_t{1} << 63; })},
+        {"2^64 - 1", with([](auto& h) { h.size = ~std::uint64_t{0}; })},
+        {"2^64 - 16", with([](auto& h) { h.size = ~std::uint64_t{0} - 15; })},
+        {"a long report", with([](auto& h) { h.kind = reply_kind::threw, h.size = max_report + 1; })},
+    };
+    const byte_buffer first = stream_of({3});
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        byte_buffer stream = first;
+        append(stream, r.header, payload_of(4, 0));
+        reader whole;
+        CHECK(whole.feed(stream) != nullptr);
+        CHECK(whole.got.size() == 1);
+
+        reader bytes;
+        const char* wrong = nullptr;
+        for (std::size_t i = 0; i < stream.size() && !wrong; ++i)
+            wrong = bytes.feed(byte_view{stream}.subspan(i, 1));
+        CHECK(wrong != nullptr);
+        CHECK(bytes.got.size() == 1);
+        CHECK(bytes.parser.position() <= first.size() + sizeof(reply_header));
+    }
+}
+
+TEST_CASE("memory grows with the bytes that came, not with those that were announced", "[reply_parser][F68]")
+{
+    reader r;
+    r.max_result = std::uint64_t{1} << 40;
+    byte_buffer stream;
+    append(stream, {reply_magic, reply_kind::value, 0, 0, std::uint64_t{1} << 40}, {});
+    REQUIRE(r.feed(stream) == nullptr);
+    std::size_t held = sizeof(reply_header);
+    while (held < 4 * most) {
+        const auto rest = r.parser.large_rest();
+        REQUIRE_FALSE(rest.empty());
+        REQUIRE(held + rest.size() <= 2 * held + reply_parser::large);
+        std::fill(rest.begin(), rest.end(), std::byte{});
+        held += rest.size();
+        r.parser.got(rest.size());
+    }
+}
+
+TEST_CASE("whoever takes replies may stop between two of them", "[reply_parser]")
+{
+    reader r;
+    r.stop_after = 2;
+    CHECK(r.feed(stream_of({1, 2, 3})) == nullptr);
+    CHECK(r.got.size() == 2);
+    CHECK(r.next == 2);
+}
