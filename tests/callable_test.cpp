@@ -131,7 +131,8 @@ TEST_CASE("results may be of many kinds", "[callable][result]")
     const cofork::options o{.workers = GENERATE(0u, 2u)};
     CHECK(test::run(cofork::parallel([](int) { return empty{}; }, items, o)).size() == 3);
     CHECK(test::run(cofork::parallel([](int x) { return x > 1; }, items, o)) == std::vector{false, true, true});
-    const auto maybe = test::run(cofork::parallel([](int x) { return x > 1 ? std::optional{x} : std::nullopt; }, items, o));
+    const auto maybe =
+        test::run(cofork::parallel([](int x) { return x > 1 ? std::optional{x} : std::nullopt; }, items, o));
     CHECK_FALSE(maybe[0].has_value());
     CHECK(maybe[2] == 3);
     using either = std::variant<int, std::string>;
@@ -139,8 +140,8 @@ TEST_CASE("results may be of many kinds", "[callable][result]")
         test::run(cofork::parallel([](int x) { return x > 1 ? either{x} : either{"one"}; }, items, o));
     CHECK(std::get<std::string>(mixed[0]) == "one");
     CHECK(std::get<int>(mixed[2]) == 3);
-    const auto nested = test::run(
-        cofork::parallel([](int x) { return std::vector<std::vector<int>>(static_cast<std::size_t>(x), {x}); }, items, o));
+    const auto nested = test::run(cofork::parallel(
+        [](int x) { return std::vector<std::vector<int>>(static_cast<std::size_t>(x), {x}); }, items, o));
     CHECK(nested[2] == std::vector<std::vector<int>>{{3}, {3}, {3}});
 }
 

@@ -150,7 +150,8 @@ TEST_CASE("parallel takes a feed until it is empty and nothing runs", "[feed]")
     cofork::feed<std::string> source;
     for (int i = 0; i < 50; ++i)
         source.push(std::to_string(i));
-    const auto values = test::run(cofork::parallel([](const std::string& s) { return s + "!"; }, source, {.workers = workers}));
+    const auto values =
+        test::run(cofork::parallel([](const std::string& s) { return s + "!"; }, source, {.workers = workers}));
     REQUIRE(values.size() == 50);
     CHECK(values[49] == "49!");
 }

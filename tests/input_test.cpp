@@ -341,7 +341,8 @@ TEST_CASE("what the range throws ends a parallel with that exception", "[input][
     const unsigned workers = GENERATE(0u, 2u);
     numbers_from_afar source;
     source.bad = 20;
-    CHECK_THROWS_AS(test::run(cofork::parallel(twice, generator_range{&source}, {.workers = workers})), std::out_of_range);
+    CHECK_THROWS_AS(
+        test::run(cofork::parallel(twice, generator_range{&source}, {.workers = workers})), std::out_of_range);
 }
 
 TEST_CASE("what the range throws is the failure of its next item elsewhere, and its end", "[input][fault]")

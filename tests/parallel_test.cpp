@@ -116,8 +116,11 @@ TEST_CASE("parallel gives all values in the order of the items, from other proce
     const std::size_t chunk = GENERATE(0u, 1u, 7u);
     const auto items = numbers(1000);
 
-    const auto answers = test::run(
-        cofork::parallel([](int x) { return std::pair{x * x, ::getpid()}; }, items, {.workers = workers, .chunk = chunk}));
+    const auto answers = test::run(cofork::parallel(
+        [](int x) {
+            return std::pair{x * x, ::getpid()};
+        },
+        items, {.workers = workers, .chunk = chunk}));
 
     REQUIRE(answers.size() == items.size());
     for (std::size_t i = 0; i < items.size(); ++i) {
@@ -319,12 +322,15 @@ TEST_CASE("a deadline ends the whole call", "[parallel][fault]")
     };
 
     const auto before = std::chrono::steady_clock::now();
-    CHECK(error_of(cofork::parallel(f, items, {.workers = 2, .deadline = 200ms, .chunk = 1})) == cofork::errc::deadline);
+    CHECK(
+        error_of(cofork::parallel(f, items, {.workers = 2, .deadline = 200ms, .chunk = 1})) == cofork::errc::deadline);
     CHECK(std::chrono::steady_clock::now() - before >= 200ms);
     CHECK(error_of(cofork::try_parallel(f, items, {.deadline = 50ms})) == cofork::errc::deadline);
 }
 
-TEST_CASE("a try_parallel that ends early gives what there is, and says of the rest that it was overtaken", "[parallel][fault]")
+TEST_CASE(
+    "a try_parallel that ends early gives what there is, and says of the rest that it was overtaken",
+    "[parallel][fault]")
 {
     const test::leaves_nothing guard;
     const auto items = numbers(6);
@@ -367,7 +373,8 @@ TEST_CASE("a try_parallel that ends early gives what there is, and says of the r
     CHECK(got[5].error().index == 5);
 }
 
-TEST_CASE("a failed item is started again as often as attempts says, and on_error hears each failure", "[parallel][retry]")
+TEST_CASE(
+    "a failed item is started again as often as attempts says, and on_error hears each failure", "[parallel][retry]")
 {
     const test::leaves_nothing guard;
     const test::shared<std::array<std::atomic<int>, 4>> starts;

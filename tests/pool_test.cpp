@@ -146,7 +146,8 @@ TEST_CASE("items and results of all kinds travel", "[pool]")
     const test::leaves_nothing guard;
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2}};
-    const std::vector<std::map<std::string, std::vector<double>>> items{{}, {{"a", {1, 2}}, {std::string(10'000, 'x'), {3}}}};
+    const std::vector<std::map<std::string, std::vector<double>>> items{
+        {}, {{"a", {1, 2}}, {std::string(10'000, 'x'), {3}}}};
     auto sums = [](const std::map<std::string, std::vector<double>>& m) {
         std::map<std::string, double> all;
         for (const auto& [name, values] : m)
@@ -172,7 +173,8 @@ TEST_CASE("by_bytes carries plain captures to a pool", "[pool]")
     const long offset = 1000;
 
     const auto results = test::run(
-        context, cofork::parallel(pool, cofork::by_bytes([factor, offset](int x) { return factor * x + offset; }), items));
+        context,
+        cofork::parallel(pool, cofork::by_bytes([factor, offset](int x) { return factor * x + offset; }), items));
 
     CHECK(results[99] == 1297);
 }

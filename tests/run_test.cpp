@@ -176,7 +176,8 @@ TEST_CASE("many single calls at once", "[run]")
     asio::io_context context;
     int sum = 0;
     for (int i = 0; i < 30; ++i)
-        cofork::run(context.get_executor(), add, i, 0, [&](std::exception_ptr e, int value) { sum += e ? 1000 : value; });
+        cofork::run(
+            context.get_executor(), add, i, 0, [&](std::exception_ptr e, int value) { sum += e ? 1000 : value; });
     context.run_for(test::long_enough);
     CHECK(sum == 435);
 }

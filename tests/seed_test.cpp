@@ -186,7 +186,9 @@ TEST_CASE("the first item does not wait for the pause", "[seed][pause]")
 {
     const test::leaves_nothing guard;
     const unsigned workers = GENERATE(0u, 2u);
-    CHECK(test::run(cofork::parallel([](int x) { return x; }, numbers(1), {.workers = workers, .pause = 24h})) == numbers(1));
+    CHECK(
+        test::run(cofork::parallel([](int x) { return x; }, numbers(1), {.workers = workers, .pause = 24h})) ==
+        numbers(1));
 }
 
 TEST_CASE("other attempts of an item go through the gate too", "[seed][pause][retry]")

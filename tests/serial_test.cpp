@@ -154,7 +154,8 @@ TEST_CASE("serial calls start failed items again, and tell on_error and progress
 
     auto bad = [](const cofork::failure&) { throw std::domain_error{"the hook"}; };
     auto throws = [](int) -> int { throw 1; };
-    CHECK_THROWS_AS(test::run(cofork::parallel(throws, numbers(3), {.workers = 0, .on_error = bad})), std::domain_error);
+    CHECK_THROWS_AS(
+        test::run(cofork::parallel(throws, numbers(3), {.workers = 0, .on_error = bad})), std::domain_error);
 }
 
 TEST_CASE("a serial item that took too long fails with timeout, afterwards", "[serial][fault]")
@@ -179,7 +180,9 @@ TEST_CASE("a serial call ends at its deadline, between items", "[serial][fault]"
         std::this_thread::sleep_for(20ms); // work-under-test
         return x;
     };
-    CHECK(error_of(cofork::parallel(f, std::views::iota(0), {.workers = 0, .deadline = 100ms})) == cofork::errc::deadline);
+    CHECK(
+        error_of(cofork::parallel(f, std::views::iota(0), {.workers = 0, .deadline = 100ms})) ==
+        cofork::errc::deadline);
     CHECK(error_of(cofork::parallel(square, numbers(2), {.workers = 0, .pause = 24h, .deadline = 50ms}))
         == cofork::errc::deadline); // also while the gate is shut
 }
@@ -264,8 +267,11 @@ TEST_CASE("a pool's call runs here too, as it would there, when no workers are w
     CHECK(test::run(context, cofork::parallel(pool, [](int) { return ::getpid(); }, numbers(2), serially))
         == std::vector(2, ::getpid()));
     const int factor = 3;
-    CHECK(test::run(context, cofork::parallel(pool, cofork::by_bytes([factor](int x) { return factor * x; }), numbers(3), serially))
-        == std::vector{0, 3, 6});
+    CHECK(
+        test::run(
+            context,
+            cofork::parallel(pool, cofork::by_bytes([factor](int x) { return factor * x; }), numbers(3), serially)) ==
+        std::vector{0, 3, 6});
     CHECK(test::run(context, cofork::run(pool, square, 4, serially)) == 16);
     CHECK(pool.stats().spawned == 0);
 }

@@ -175,7 +175,8 @@ TEST_CASE("no more items are running or unread than the window", "[stream][windo
         return x;
     };
     asio::io_context context;
-    auto results = cofork::stream(context.get_executor(), f, items, {.workers = 2, .window = window, .delivery = delivery});
+    auto results =
+        cofork::stream(context.get_executor(), f, items, {.workers = 2, .window = window, .delivery = delivery});
 
     // Nobody reads: it fills the window, and not more.
     REQUIRE(runs_until(context, [&] { return *starts == window; }));

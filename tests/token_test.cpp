@@ -265,8 +265,8 @@ TEST_CASE("redirect_error puts the error of a try_parallel into a variable", "[t
     const test::leaves_nothing guard;
     auto call = [](std::error_code& ec) -> asio::awaitable<std::size_t> {
         const auto items = numbers(5);
-        auto outcomes =
-            co_await cofork::try_parallel(hangs, items, {.deadline = 30ms}, asio::redirect_error(asio::use_awaitable, ec));
+        auto outcomes = co_await cofork::try_parallel(
+            hangs, items, {.deadline = 30ms}, asio::redirect_error(asio::use_awaitable, ec));
         co_return outcomes.size();
     };
     std::error_code ec;
@@ -521,7 +521,8 @@ TEST_CASE("a call that loses a race against a timer leaves nothing running", "[t
     CHECK(context.stopped());
 }
 
-TEST_CASE("a context that is destroyed with calls in flight frees their handlers and reaps their workers", "[token][context]")
+TEST_CASE(
+    "a context that is destroyed with calls in flight frees their handlers and reaps their workers", "[token][context]")
 {
     const test::leaves_nothing guard;
     const auto items = numbers(10);
