@@ -3,16 +3,53 @@
 #include <asio/buffer.hpp>
 #include <asio/dispatch.hpp>
 #include <asio/error.hpp>
+#include <asio/execution/context.hpp>
 #include <asio/post.hpp>
+#include <asio/query.hpp>
 
 #include <algorithm>
 #include <cassert>
 #include <cerrno>
+#include <utility>
 
+#include <fcntl.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace cofork::detail {
+
+/// One side's operation in the ring. Its owner is the channel, its keeper the user.
+class channel::request final : public ring_request {
+public:
+    request(channel& mine, side& s) : channel_{mine}, side_{s} { reads = s.reads; }
+
+    void done(int result) noexcept override
+    {
+        const asio::any_io_executor ex = channel_.ex_;
+        // Everything that keeps us alive moves into the handler: when the context destroys it uncalled, all of it goes.
+        auto then = [&c = channel_, &s = side_, keep = std::move(owner), user = take_user(), result]() mutable {
+            c.ended_in_ring(s, std::move(user), result);
+        };
+        if (result == not_taken)
+            asio::post(ex, std::move(then));
+        else
+            asio::dispatch(ex, std::move(then));
+    }
+
+    void cancel_refused() noexcept override
+    {
+        asio::post(channel_.ex_, [&c = channel_, &s = side_, keep = owner] { c.abandon(s); });
+    }
+
+    std::shared_ptr<channel_user> take_user() noexcept
+    {
+        return std::static_pointer_cast<channel_user>(std::exchange(keeper, nullptr));
+    }
+
+private:
+    channel& channel_;
+    side& side_;
+};
 
 std::shared_ptr<channel> channel::make(const asio::any_io_executor& ex, owned_fd in, owned_fd out)
 {
@@ -20,178 +57,199 @@ std::shared_ptr<channel> channel::make(const asio::any_io_executor& ex, owned_fd
 }
 
 channel::channel(const asio::any_io_executor& ex, owned_fd in, owned_fd out)
-    : ex_{ex}, ring_{ring_service::of(ex)}, in_{*this, ex, std::move(in), false}, out_{*this, ex, std::move(out), true}
+    : ex_{ex}, ring_{ring_of(asio::query(ex, asio::execution::context))},
+      in_{.fd = std::move(in), .reads = true, .reactor = {}, .by_ring = {}, .rest = {}},
+      out_{.fd = std::move(out), .reads = false, .reactor = {}, .by_ring = {}, .rest = {}}
 {
-    ring_.usable(ex);
+    in_.by_ring = std::make_unique<request>(*this, in_);
+    out_.by_ring = std::make_unique<request>(*this, out_);
+    ring_->join(*this);
 }
 
-channel::~channel() = default;
+channel::~channel()
+{
+    ring_->leave(*this);
+}
 
 void channel::read(std::span<std::byte> into, std::shared_ptr<channel_user> user)
 {
     assert(!reading() && !into.empty());
-    in_.user = std::move(user);
-    in_.at = into.data();
-    in_.left = into.size();
-    in_.go();
+    in_.rest = into;
+    start(in_, std::move(user));
 }
 
 void channel::write(std::span<const std::byte> from, std::shared_ptr<channel_user> user)
 {
-    assert(!writing() && !from.empty());
-    out_.user = std::move(user);
-    out_.at = const_cast<std::byte*>(from.data()); // only read
-    out_.left = from.size();
-    out_.go();
+    assert(!writing());
+    out_.rest = {const_cast<std::byte*>(from.data()), from.size()}; // only read from
+    start(out_, std::move(user));
+}
+
+void channel::start(side& s, std::shared_ptr<channel_user> user)
+{
+    if (!ex_)
+        return;
+    s.pending = true;
+    if (s.rest.empty())
+        return finish_later(s, std::move(user), {});
+    if (s.reactor)
+        return start_by_reactor(s, std::move(user));
+    auto& r = static_cast<request&>(*s.by_ring);
+    r.fd = s.fd.get();
+    r.bytes = s.rest;
+    r.owner = shared_from_this();
+    r.keeper = std::move(user);
+    if (!ring_->start(r, ex_)) {
+        r.owner.reset();
+        start_by_reactor(s, r.take_user());
+    }
+}
+
+void channel::ended_in_ring(side& s, std::shared_ptr<channel_user> user, int result)
+{
+    if (result >= 0)
+        return moved(s, std::move(user), static_cast<std::size_t>(result));
+    // With EAGAIN the kernel will not wait for this descriptor: asking it again could go on for ever.
+    const bool elsewhere = result == -EAGAIN || result == ring_request::not_taken;
+    // The kernel ends the requests of a thread that exits with ECANCELED, whether or not anybody asked for that.
+    const bool again = result == -ECANCELED || result == -EINTR;
+    if (!elsewhere && !again)
+        finish(s, std::move(user), {-result, asio::error::get_system_category()}, 0);
+    else if (s.cancelled)
+        finish(s, std::move(user), asio::error::operation_aborted, 0);
+    else if (elsewhere)
+        start_by_reactor(s, std::move(user));
+    else
+        start(s, std::move(user));
+}
+
+/// Some bytes went through, by whichever way.
+void channel::moved(side& s, std::shared_ptr<channel_user> user, std::size_t bytes)
+{
+    if (s.reads)
+        return finish(s, std::move(user), {}, bytes);
+    s.rest = s.rest.subspan(bytes);
+    if (s.rest.empty())
+        finish(s, std::move(user), {}, 0);
+    else if (s.cancelled)
+        finish(s, std::move(user), asio::error::operation_aborted, 0);
+    else
+        start(s, std::move(user));
+}
+
+void channel::start_by_reactor(side& s, std::shared_ptr<channel_user> user)
+{
+    if (const std::error_code ec = go_to_reactor(s))
+        return finish_later(s, std::move(user), ec);
+    auto then = [this, &s, keep = shared_from_this(), user](std::error_code ec, std::size_t bytes) mutable {
+        if (!ec || (s.reads && ec == asio::error::eof))
+            moved(s, std::move(user), bytes);
+        else
+            finish(s, std::move(user), ec, 0);
+    };
+    if (s.reads)
+        s.reactor->async_read_some(asio::buffer(s.rest.data(), s.rest.size()), std::move(then));
+    else
+        s.reactor->async_write_some(asio::buffer(s.rest.data(), s.rest.size()), std::move(then));
+}
+
+/// Gives the descriptor to the reactor, once, which makes it non-blocking.
+std::error_code channel::go_to_reactor(side& s) noexcept
+try {
+    if (!s.reactor) {
+        s.reactor.emplace(ex_);
+        s.reactor->assign(s.fd.get());
+        (void)s.fd.release();
+    }
+    return {};
+}
+catch (const std::system_error& e) { // epoll's own limits; Asio made for io_uring where that is forbidden
+    s.reactor.reset();
+    return e.code();
+}
+
+void channel::finish(side& s, std::shared_ptr<channel_user> user, std::error_code ec, std::size_t bytes) noexcept
+{
+    s.pending = s.cancelled = false;
+    if (s.reads)
+        user->on_read(ec, bytes);
+    else
+        user->on_written(ec);
+}
+
+void channel::finish_later(side& s, std::shared_ptr<channel_user> user, std::error_code ec)
+{
+    asio::post(ex_, [this, &s, keep = shared_from_this(), user = std::move(user), ec]() mutable {
+        finish(s, std::move(user), ec, 0);
+    });
 }
 
 void channel::cancel()
 {
-    in_.cancel();
-    out_.cancel();
+    cancel(in_);
+    cancel(out_);
+}
+
+void channel::cancel(side& s)
+{
+    if (!s.pending || !ex_)
+        return;
+    s.cancelled = true;
+    if (s.reactor) {
+        std::error_code ignored;
+        s.reactor->cancel(ignored);
+    } else {
+        ring_->cancel(*s.by_ring);
+    }
+}
+
+void channel::abandon(side& s)
+{
+    auto user = std::static_pointer_cast<channel_user>(ring_->abandon(s.by_ring));
+    if (!user)
+        return;
+    s.by_ring = std::make_unique<request>(*this, s);
+    // The kernel may still take bytes away between a look at the pipe and a read from it, which must not block then.
+    if (const int flags = ::fcntl(s.number(), F_GETFL); flags >= 0)
+        ::fcntl(s.number(), F_SETFL, flags | O_NONBLOCK);
+    finish(s, std::move(user), asio::error::operation_aborted, 0);
 }
 
 std::size_t channel::read_now(std::span<std::byte> into) noexcept
 {
     assert(!reading());
     int there = 0;
-    if (!in_.fd || ::ioctl(in_.fd.get(), FIONREAD, &there) < 0 || there <= 0)
+    if (::ioctl(in_.number(), FIONREAD, &there) < 0 || there <= 0)
         return 0;
-    const ssize_t got = ::read(in_.fd.get(), into.data(), std::min(into.size(), static_cast<std::size_t>(there)));
+    ssize_t got = 0;
+    do
+        got = ::read(in_.number(), into.data(), std::min(into.size(), static_cast<std::size_t>(there)));
+    while (got < 0 && errno == EINTR);
     return got > 0 ? static_cast<std::size_t>(got) : 0;
 }
 
+/// No request can be queued for a descriptor that is closed here: while one is queued, it is pending.
 void channel::close() noexcept
 {
     assert(!reading() && !writing());
-    ring_.flush();
-    in_.close();
-    out_.close();
-}
-
-void channel::side::go()
-{
-    aborting_ = false;
-    in_ring_ = owner_.shared_from_this();
-    const bool by_ring = !reactor_
-        && (writes_ ? owner_.ring_.write(*this, fd.get(), at, left) : owner_.ring_.read(*this, fd.get(), at, left));
-    if (by_ring)
-        return;
-    in_ring_.reset();
-    go_by_reactor();
-}
-
-/// Any thread that runs the context.
-void channel::side::complete(int res) noexcept
-{
-    asio::dispatch(ex_, [this, keep = std::move(in_ring_), res]() mutable {
-        held_for_kernel.reset();
-        if (!user)
-            return; // it was given up: the kernel could not be asked to cancel, and only now lets go
-        if (res == -ECANCELED)
-            done(asio::error::operation_aborted, 0);
-        else if (res < 0)
-            done({-res, std::system_category()}, 0);
-        else if (writes_ && static_cast<std::size_t>(res) < left && !aborting_) {
-            at += res;
-            left -= static_cast<std::size_t>(res);
-            go();
-        }
-        else if (writes_ && static_cast<std::size_t>(res) < left)
-            done(asio::error::operation_aborted, 0);
-        else
-            done({}, static_cast<std::size_t>(res));
-    });
-}
-
-void channel::side::refused() noexcept
-{
-    asio::post(ex_, [this, keep = std::move(in_ring_)] {
-        if (user)
-            go_by_reactor();
-    });
-}
-
-void channel::side::drop() noexcept
-{
-    const auto keep = std::move(in_ring_);
-    const auto last = std::move(user);
-    const auto held = std::move(held_for_kernel);
-}
-
-void channel::side::go_by_reactor()
-{
-    asio::error_code ec;
-    if (!reactor_) {
-        // A copy, so that both can be closed in any order.
-        owned_fd copy{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)};
-        reactor_.emplace(ex_);
-        if (!copy)
-            ec = {errno, std::system_category()};
-        else
-            reactor_->assign(copy.get(), ec);
-        if (!ec)
-            (void)copy.release();
-        else
-            reactor_.reset();
+    for (side* const s : {&in_, &out_}) {
+        s->reactor.reset();
+        s->fd.reset();
     }
-    if (ec || aborting_) {
-        if (!ec)
-            ec = asio::error::operation_aborted;
-        asio::post(ex_, [this, keep = owner_.shared_from_this(), ec] { done(ec, 0); });
-        return;
-    }
-    auto then = [this, keep = owner_.shared_from_this(), hold = user](asio::error_code error, std::size_t bytes) {
-        if (!error && writes_ && bytes < left) {
-            at += bytes;
-            left -= bytes;
-            return go_by_reactor();
-        }
-        done(error == asio::error::eof ? asio::error_code{} : error, bytes);
+}
+
+std::shared_ptr<void> channel::forsake() noexcept
+{
+    struct belongings {
+        std::optional<asio::posix::stream_descriptor> in, out;
+        asio::any_io_executor ex; // of a strand, it must not outlive the context either
     };
-    if (writes_)
-        reactor_->async_write_some(asio::buffer(at, left), std::move(then));
-    else
-        reactor_->async_read_some(asio::buffer(at, left), std::move(then));
-}
-
-void channel::side::cancel()
-{
-    if (!user)
-        return;
-    aborting_ = true;
-    if (reactor_) {
-        asio::error_code ignored;
-        reactor_->cancel(ignored);
-        return;
-    }
-    if (owner_.ring_.cancel(*this))
-        return;
-    // The kernel cannot be asked any more: it lets go when it likes, and until then nothing may be freed. The user
-    // does not wait for that.
-    asio::post(ex_, [this, keep = owner_.shared_from_this()] {
-        if (user) {
-            held_for_kernel = user;
-            done(asio::error::operation_aborted, 0);
-        }
-    });
-}
-
-void channel::side::done(std::error_code ec, std::size_t bytes) noexcept
-{
-    const auto to = std::move(user);
-    if (!to)
-        return;
-    if (writes_)
-        to->on_written(ec);
-    else
-        to->on_read(ec, bytes);
-}
-
-void channel::side::close() noexcept
-{
-    reactor_.reset();
-    fd.reset();
+    auto all = std::make_shared<belongings>();
+    all->in = std::exchange(in_.reactor, std::nullopt);
+    all->out = std::exchange(out_.reactor, std::nullopt);
+    all->ex = std::exchange(ex_, {});
+    in_.pending = out_.pending = false;
+    return all;
 }
 
 } // namespace cofork::detail

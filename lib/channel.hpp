@@ -27,25 +27,34 @@ protected:
     ~channel_user() = default;
 };
 
-/// Used on one strand, on which the callbacks run, never from inside the initiating call. At most one read and one write
-/// at a time.
+/// Used on one strand, on which the callbacks run, never from inside the initiating call. At most one read and one
+/// write at a time.
 ///
 /// A pipe that has no reader would raise SIGPIPE in this process: the owner keeps a read end of the job pipe open as
-/// long as the channel is.
-class channel : public std::enable_shared_from_this<channel> {
+/// long as the channel is. Where the kernel has RWF_NOSIGNAL (Linux 6.18), the ring does without.
+///
+/// When the context ends, the users of pending operations are dropped uncalled. A channel may outlive it, and then does
+/// nothing any more.
+class channel final : public ring_guest, public std::enable_shared_from_this<channel> {
 public:
+    /// The pipe ends are blocking ones: with O_NONBLOCK io_uring gives EAGAIN instead of waiting.
     static std::shared_ptr<channel> make(const asio::any_io_executor& ex, owned_fd in, owned_fd out);
     channel(const asio::any_io_executor& ex, owned_fd in, owned_fd out);
     ~channel();
 
-    /// Reads what comes first, at most `into`, which must stay while `user` does.
+    /// Reads what comes first, at most `into`, which must stay while `user` does. Precondition: !into.empty().
     void read(std::span<std::byte> into, std::shared_ptr<channel_user> user);
-    /// Writes everything.
+    /// Writes everything; `from` must stay while `user` does.
     void write(std::span<const std::byte> from, std::shared_ptr<channel_user> user);
-    bool reading() const noexcept { return in_.user != nullptr; }
-    bool writing() const noexcept { return out_.user != nullptr; }
+    bool reading() const noexcept { return in_.pending; }
+    bool writing() const noexcept { return out_.pending; }
 
-    /// What is pending completes, later, with operation_aborted or with what it got.
+    /// What is pending completes, later, with operation_aborted or with what it got. After a cancelled write nobody
+    /// knows how much of it went out.
+    ///
+    /// Where the kernel refuses the cancellation (a seccomp filter installed meanwhile) it keeps a claim on the bytes,
+    /// and the user stays alive until they are released, at the latest when the context ends; what such a read still
+    /// receives is lost.
     void cancel();
 
     /// What the pipe holds at this moment; 0: nothing. Never blocks. Precondition: !reading().
@@ -55,45 +64,34 @@ public:
     void close() noexcept;
 
 private:
-    /// One direction: its descriptor and what is pending on it.
-    class side final : public ring_op {
-    public:
-        side(channel& owner, const asio::any_io_executor& ex, owned_fd end, bool writes)
-            : owner_{owner}, ex_{ex}, fd{std::move(end)}, writes_{writes}
-        {
-        }
+    class request;
 
-        void go();
-        void cancel();
-        void close() noexcept;
+    /// One direction.
+    struct side {
+        owned_fd fd; // empty once `reactor` has it
+        bool reads;
+        std::optional<asio::posix::stream_descriptor> reactor; // since the ring was not to be had
+        std::unique_ptr<ring_request> by_ring;
+        std::span<std::byte> rest; // what the pending operation has still to do
+        bool pending = false;
+        bool cancelled = false;
 
-        void complete(int res) noexcept override;
-        void refused() noexcept override;
-        void drop() noexcept override;
-
-    private:
-        channel& owner_;
-        asio::any_io_executor ex_;
-
-    public:
-        owned_fd fd;
-        std::shared_ptr<channel_user> user; // while something is pending
-        std::shared_ptr<channel_user> held_for_kernel; // owns the buffer of a request that could not be cancelled
-        std::byte* at = nullptr;
-        std::size_t left = 0;
-
-    private:
-        void go_by_reactor();
-        void done(std::error_code ec, std::size_t bytes) noexcept;
-
-        bool writes_;
-        bool aborting_ = false;
-        std::shared_ptr<channel> in_ring_; // while the kernel may touch this object
-        std::optional<asio::posix::stream_descriptor> reactor_; // once the ring was not to be had; owns a copy of fd
+        int number() noexcept { return reactor ? reactor->native_handle() : fd.get(); }
     };
 
-    asio::any_io_executor ex_;
-    ring_service& ring_;
+    void start(side& s, std::shared_ptr<channel_user> user);
+    void start_by_reactor(side& s, std::shared_ptr<channel_user> user);
+    std::error_code go_to_reactor(side& s) noexcept;
+    void ended_in_ring(side& s, std::shared_ptr<channel_user> user, int result);
+    void moved(side& s, std::shared_ptr<channel_user> user, std::size_t bytes);
+    void finish(side& s, std::shared_ptr<channel_user> user, std::error_code ec, std::size_t bytes) noexcept;
+    void finish_later(side& s, std::shared_ptr<channel_user> user, std::error_code ec);
+    void cancel(side& s);
+    void abandon(side& s);
+    std::shared_ptr<void> forsake() noexcept override;
+
+    asio::any_io_executor ex_; // none once the context is gone
+    std::shared_ptr<ring> ring_;
     side in_;
     side out_;
 };

@@ -1,356 +1,400 @@
 #include "ring.hpp"
 
-#include <asio/posix/stream_descriptor.hpp>
+#include <liburing.h>
+
+#include <asio/bind_executor.hpp>
+#include <asio/execution/outstanding_work.hpp>
+#include <asio/prefer.hpp>
+#include <asio/system_executor.hpp>
 
 #include <algorithm>
 #include <array>
+#include <cassert>
+#include <cerrno>
+#include <chrono>
 #include <cstdlib>
-#include <mutex>
-#include <optional>
 #include <string_view>
-#include <vector>
-
-#include <liburing.h>
+#include <utility>
 
 namespace cofork::detail {
 
 namespace {
 
-constexpr unsigned entries = 256;
-/// Completions that one wake-up takes before it looks at the lock again.
-constexpr unsigned drain_batch = 64;
-constexpr unsigned most_busy = 1000;
+constexpr unsigned entries = 512;
+/// A write to a broken pipe gives EPIPE without the signal (Linux 6.18; not in the headers of Debian 12).
+constexpr int rwf_nosignal = 0x100;
+/// One request moves at most this much; its completion tells how much it was.
+constexpr std::size_t most_bytes = std::size_t{1} << 30;
+/// Set in a completion's user data when it is a cancellation's; the rest is the address of what was cancelled.
+constexpr std::uint64_t cancel_mark = 1;
+/// So often a turn looks for what its own submission has completed at once, before other handlers have their turn.
+constexpr int most_rounds = 8;
+constexpr std::chrono::seconds shutdown_patience{1};
 
-thread_local const void* draining_here = nullptr; // the ring whose completions this thread delivers
+/// The ring whose completions this thread is handing out.
+thread_local const ring* turn_of = nullptr;
+
+class turn {
+public:
+    explicit turn(const ring& mine) noexcept : before_{std::exchange(turn_of, &mine)} {}
+    ~turn() { turn_of = before_; }
+    turn(const turn&) = delete;
+    turn& operator=(const turn&) = delete;
+
+private:
+    const ring* before_;
+};
+
+std::uint64_t address_of(const ring_request& request) noexcept
+{
+    return reinterpret_cast<std::uintptr_t>(&request);
+}
+
+/// Keeps, for ever, what the kernel may still write to: it could not be made to say that it has let go.
+void park(std::shared_ptr<void> bytes)
+{
+    static auto& mutex = *new std::mutex;
+    static auto& parked = *new std::vector<std::shared_ptr<void>>;
+    const std::lock_guard lock{mutex};
+    parked.push_back(std::move(bytes));
+}
 
 } // namespace
 
-asio::execution_context::id ring_service::id;
+ring::ring() : queues_{std::make_unique<::io_uring>()}
+{
+    const char* const wish = std::getenv("COFORK_TRANSPORT");
+    if (wish && std::string_view{wish} == "reactor")
+        return;
+    open_ = ::io_uring_queue_init(entries, queues_.get(), IORING_SETUP_CLAMP) == 0;
+    if (!open_)
+        return;
+    watched_.reset(::fcntl(queues_->ring_fd, F_DUPFD_CLOEXEC, 3));
+    queued_.reserve(*queues_->sq.kring_entries);
+    // Close-on-exec does nothing for a fork: through memory that it inherits, a child could make our kernel act for it.
+    refused_ = !watched_ || ::io_uring_ring_dontfork(queues_.get()) < 0 || !probe();
+    if (refused_)
+        close();
+}
 
-class ring_service::impl {
-public:
-    ~impl()
-    {
-        if (open_)
-            ::io_uring_queue_exit(&ring_);
+ring::~ring()
+{
+    assert(in_flight_ == 0 && !guests_.linked());
+    close();
+}
+
+void ring::close() noexcept
+{
+    watched_.reset();
+    if (std::exchange(open_, false))
+        ::io_uring_queue_exit(queues_.get());
+}
+
+/// A filter may let io_uring_setup pass and forbid io_uring_enter: only a submission tells.
+bool ring::probe() noexcept
+try {
+    const pipe_ends pipe = make_pipe();
+    ::io_uring_prep_nop(::io_uring_get_sqe(queues_.get()));
+    ::io_uring_sqe* const sqe = ::io_uring_get_sqe(queues_.get());
+    ::io_uring_prep_write(sqe, pipe.write.get(), "", 0, 0);
+    sqe->rw_flags = rwf_nosignal; // EOPNOTSUPP where it is not known
+    sqe->user_data = 1;
+    if (::io_uring_submit_and_wait(queues_.get(), 2) != 2)
+        return false;
+    ::io_uring_cqe* cqe = nullptr;
+    int seen = 0;
+    for (; ::io_uring_peek_cqe(queues_.get(), &cqe) == 0; ++seen) {
+        if (cqe->user_data == 1)
+            no_signal_ = cqe->res == 0;
+        ::io_uring_cqe_seen(queues_.get(), cqe);
     }
+    return seen == 2;
+}
+catch (const std::system_error&) {
+    return false; // not even a pipe can be had
+}
 
-    bool open(const asio::any_io_executor& ex)
-    {
-        const std::lock_guard lock{mutex_};
-        if (!tried_) {
-            tried_ = true;
-            usable_ = wanted() && set_up(ex);
+bool ring::usable() const noexcept
+{
+    const std::lock_guard lock{mutex_};
+    return !refused_;
+}
+
+/// Makes the watch, once; without one the ring is of no use.
+bool ring::watch(const asio::any_io_executor& lender) noexcept
+try {
+    if (!watch_) {
+        // Untracked: the executor stays with us, and would otherwise count as work for as long.
+        watch_.emplace(asio::prefer(lender, asio::execution::outstanding_work.untracked));
+        watch_->assign(watched_.get());
+        (void)watched_.release();
+    }
+    return true;
+}
+catch (const std::exception&) {
+    watch_.reset();
+    refused_ = true;
+    return false;
+}
+
+/// Waits for completions while requests are in flight, and only then: a wait is work, and run() would not return.
+void ring::arm()
+{
+    if (!armed_ && in_flight_ > 0) {
+        armed_ = true;
+        // Asio sets the watch anew for each wait, and so hears of completions that came before it. The system executor
+        // runs the handler where the reactor found it: the lender may be a strand, and that may be busy. An error
+        // (Asio's own ring reports the end of the thread that had started the wait) is a wake like any other.
+        watch_->async_wait(asio::posix::stream_descriptor::wait_read,
+            asio::bind_executor(asio::system_executor{}, [this](std::error_code) { on_wake(); }));
+    } else if (armed_ && in_flight_ == 0) {
+        watch_->cancel();
+    }
+}
+
+void ring::on_wake() noexcept
+{
+    const turn here{*this};
+    std::unique_lock lock{mutex_};
+    armed_ = false;
+    std::array<finished, 64> batch;
+    for (int round = 0; round < most_rounds; ++round) {
+        const std::size_t count = reap(batch);
+        if (count == 0)
+            break;
+        arm(); // at once: the callbacks may take their time, and other threads may run the context
+        lock.unlock();
+        for (finished& each : std::span{batch}.first(count)) {
+            if (each.abandoned)
+                each.abandoned.reset();
+            else
+                each.request->done(each.result);
         }
-        return usable_;
+        lock.lock();
+        submit();
     }
+    submit(); // cancellations that reap() repeats
+    arm();
+}
 
-    bool start(ring_op& op)
-    {
-        std::vector<ring_op*> refused;
-        bool accepted = false;
-        {
-            const std::lock_guard lock{mutex_};
-            accepted = usable_ && queue(op, refused);
-            if (accepted) {
-                link(op);
-                op.cancelled_ = false;
-                if (draining_here != this)
-                    submit(refused); // inside a drain all are submitted together, at its end
-                watch();
-            }
+bool ring::start(ring_request& request, const asio::any_io_executor& lender) noexcept
+{
+    const std::lock_guard lock{mutex_};
+    if (refused_ || !watch(lender))
+        return false;
+    ::io_uring_sqe* const sqe = next_sqe();
+    if (!sqe)
+        return false;
+    const auto size = static_cast<unsigned>(std::min(request.bytes.size(), most_bytes));
+    if (request.reads)
+        ::io_uring_prep_read(sqe, request.fd, request.bytes.data(), size, ~std::uint64_t{0});
+    else
+        ::io_uring_prep_write(sqe, request.fd, request.bytes.data(), size, ~std::uint64_t{0});
+    if (!request.reads && no_signal_)
+        sqe->rw_flags = rwf_nosignal;
+    sqe->user_data = address_of(request);
+    request.cancelling_ = false;
+    request.insert_before(requests_);
+    ++in_flight_;
+    queued_.push_back(&request);
+    if (turn_of != this)
+        submit();
+    arm();
+    return true;
+}
+
+::io_uring_sqe* ring::next_sqe() noexcept
+{
+    ::io_uring_sqe* sqe = refused_ ? nullptr : ::io_uring_get_sqe(queues_.get());
+    if (!sqe && !refused_) { // the queue is full
+        submit();
+        sqe = refused_ ? nullptr : ::io_uring_get_sqe(queues_.get());
+    }
+    return sqe;
+}
+
+void ring::cancel(ring_request& request) noexcept
+{
+    const std::lock_guard lock{mutex_};
+    if (!request.linked())
+        return;
+    request.cancelling_ = true;
+    if (refused_)
+        return request.cancel_refused();
+    queue_cancel(request); // behind the request itself, should that still be queued
+    if (turn_of != this)
+        submit();
+    arm();
+}
+
+void ring::queue_cancel(ring_request& request) noexcept
+{
+    if (::io_uring_sqe* const sqe = next_sqe()) {
+        ::io_uring_prep_cancel64(sqe, address_of(request), 0);
+        sqe->user_data = address_of(request) | cancel_mark;
+        queued_.push_back(nullptr);
+    }
+}
+
+/// A request that was between two waits when the kernel looked for it was not found, and waits again now.
+void ring::cancel_again(std::uint64_t address) noexcept
+{
+    for (list_hook* at = requests_.next(); at != &requests_; at = at->next()) {
+        auto& request = static_cast<ring_request&>(*at);
+        if (address_of(request) == address && request.cancelling_)
+            return queue_cancel(request);
+    }
+}
+
+void ring::submit() noexcept
+{
+    while (!queued_.empty()) {
+        const int taken = ::io_uring_submit(queues_.get());
+        if (taken == -EINTR)
+            continue;
+        if (taken <= 0)
+            return refuse();
+        queued_.erase(queued_.begin(), queued_.begin() + taken);
+    }
+}
+
+/// Nothing goes in any more: a filter was installed, or the kernel is short of memory. What it holds still completes.
+void ring::refuse() noexcept
+{
+    refused_ = true;
+    for (ring_request* const request : std::exchange(queued_, {})) {
+        if (request) {
+            unlink(*request);
+            request->done(ring_request::not_taken);
         }
-        tell_refused(refused);
-        return accepted;
     }
+    for (list_hook* at = requests_.next(); at != &requests_; at = at->next())
+        if (auto& request = static_cast<ring_request&>(*at); request.cancelling_)
+            request.cancel_refused();
+    arm();
+}
 
-    bool cancel(ring_op& op)
-    {
-        std::vector<ring_op*> refused;
-        bool asked = false;
-        {
-            const std::lock_guard lock{mutex_};
-            op.cancelled_ = true;
-            if (usable_ && submit(refused)) {
-                if (io_uring_sqe* const sqe = next_sqe(refused)) {
-                    ::io_uring_prep_cancel(sqe, &op, 0);
-                    ::io_uring_sqe_set_data(sqe, nullptr);
-                    asked = submit(refused);
-                }
-            }
+std::size_t ring::reap(std::span<finished> into) noexcept
+{
+    std::size_t count = 0;
+    ::io_uring_cqe* cqe = nullptr;
+    while (open_ && count < into.size() && ::io_uring_peek_cqe(queues_.get(), &cqe) == 0) {
+        const std::uint64_t tag = cqe->user_data;
+        const int result = cqe->res;
+        ::io_uring_cqe_seen(queues_.get(), cqe);
+        if (tag & cancel_mark) {
+            if (result == -ENOENT)
+                cancel_again(tag & ~cancel_mark);
+            continue;
         }
-        const bool was_refused = std::find(refused.begin(), refused.end(), &op) != refused.end();
-        tell_refused(refused);
-        return asked || was_refused;
+        auto* const request = reinterpret_cast<ring_request*>(tag); // NOLINT(performance-no-int-to-ptr)
+        into[count] = {request, result, take_abandoned(request)};
+        if (!into[count++].abandoned)
+            unlink(*request);
     }
+    return count;
+}
 
-    void flush()
-    {
-        std::vector<ring_op*> refused;
-        {
-            const std::lock_guard lock{mutex_};
-            if (usable_)
-                submit(refused);
-        }
-        tell_refused(refused);
-    }
+void ring::unlink(ring_request& request) noexcept
+{
+    request.unlink();
+    --in_flight_;
+}
 
-    /// The context goes: ends what is in flight in the kernel, then lets go of the operations.
-    void shut_down() noexcept
-    {
-        std::vector<ring_op*> left;
-        {
-            const std::lock_guard lock{mutex_};
-            wait_.reset();
-            if (open_)
-                cancel_everything();
-            usable_ = false;
-            for (ring_op* op = first_; op;) {
-                left.push_back(op);
-                op = std::exchange(op->next_, nullptr);
-            }
-            first_ = nullptr;
-            if (open_)
-                ::io_uring_queue_exit(&ring_);
-            open_ = false;
-        }
-        for (ring_op* const op : left)
-            op->drop();
-    }
+std::shared_ptr<void> ring::abandon(std::unique_ptr<ring_request>& request) noexcept
+{
+    const std::lock_guard lock{mutex_};
+    if (!request->linked() || completion_waits(*request))
+        return nullptr;
+    unlink(*request);
+    request->owner.reset(); // never its last one: the owner is our caller
+    std::shared_ptr<void> keeper = request->keeper;
+    abandoned_.push_back(std::move(request));
+    arm();
+    return keeper;
+}
 
-private:
-    static bool wanted()
-    {
-        const char* const wish = std::getenv("COFORK_TRANSPORT");
-        return !wish || std::string_view{wish} != "reactor";
-    }
+bool ring::completion_waits(const ring_request& request) const noexcept
+{
+    unsigned head = 0;
+    ::io_uring_cqe* cqe = nullptr;
+    io_uring_for_each_cqe(queues_.get(), head, cqe)
+        if (cqe->user_data == address_of(request))
+            return true;
+    return false;
+}
 
-    /// Set-up alone proves nothing: a filter may allow it and forbid io_uring_enter(2).
-    bool set_up(const asio::any_io_executor& ex)
-    {
-        io_uring_params params{};
-        params.flags = IORING_SETUP_CLAMP;
-        if (::io_uring_queue_init_params(entries, &ring_, &params) < 0)
-            return false;
-        open_ = true;
-        // Its memory must not reach a child: through it the child could make our kernel do things (see process.hpp).
-        if (::io_uring_ring_dontfork(&ring_) < 0 || !answers_nop())
-            return false;
-        owned_fd copy{::fcntl(ring_.ring_fd, F_DUPFD_CLOEXEC, 3)};
-        if (!copy)
-            return false;
-        wait_.emplace(ex);
-        asio::error_code ec;
-        wait_->assign(copy.get(), ec);
-        if (!ec)
-            (void)copy.release();
-        return !ec;
-    }
+std::unique_ptr<ring_request> ring::take_abandoned(const ring_request* request) noexcept
+{
+    const auto at = std::find_if(
+        abandoned_.begin(), abandoned_.end(), [&](const auto& each) { return each.get() == request; });
+    if (at == abandoned_.end())
+        return nullptr;
+    auto taken = std::move(*at);
+    abandoned_.erase(at);
+    return taken;
+}
 
-    bool answers_nop()
-    {
-        io_uring_sqe* const sqe = ::io_uring_get_sqe(&ring_);
-        ::io_uring_prep_nop(sqe);
-        if (::io_uring_submit_and_wait(&ring_, 1) < 0)
-            return false;
-        io_uring_cqe* cqe = nullptr;
-        if (::io_uring_peek_cqe(&ring_, &cqe) != 0)
-            return false;
-        const bool fine = cqe->res == 0;
-        ::io_uring_cqe_seen(&ring_, cqe);
-        return fine;
+void ring::shutdown() noexcept
+{
+    std::vector<std::shared_ptr<void>> dropped; // destroyed without the lock: the destructors may come back here
+    const std::lock_guard lock{mutex_};
+    recall(dropped);
+    watch_.reset();
+    close();
+    refused_ = true;
+    while (guests_.linked()) {
+        auto& guest = static_cast<ring_guest&>(*guests_.next());
+        guest.unlink();
+        dropped.push_back(guest.forsake());
     }
+}
 
-    void link(ring_op& op) noexcept
-    {
-        op.previous_ = nullptr;
-        op.next_ = first_;
-        if (first_)
-            first_->previous_ = &op;
-        first_ = &op;
-    }
-    void unlink(ring_op& op) noexcept
-    {
-        (op.previous_ ? op.previous_->next_ : first_) = op.next_;
-        if (op.next_)
-            op.next_->previous_ = op.previous_;
-        op.next_ = op.previous_ = nullptr;
-    }
-
-    io_uring_sqe* next_sqe(std::vector<ring_op*>& refused)
-    {
-        io_uring_sqe* sqe = ::io_uring_get_sqe(&ring_);
-        if (!sqe && submit(refused)) // the queue was full
-            sqe = ::io_uring_get_sqe(&ring_);
-        return sqe;
-    }
-
-    bool queue(ring_op& op, std::vector<ring_op*>& refused)
-    {
-        io_uring_sqe* const sqe = next_sqe(refused);
-        if (!sqe)
-            return false;
-        if (op.writes_)
-            ::io_uring_prep_write(sqe, op.fd_, op.buffer_, op.size_, 0);
-        else
-            ::io_uring_prep_read(sqe, op.fd_, op.buffer_, op.size_, 0);
-        ::io_uring_sqe_set_data(sqe, &op);
-        op.queued_ = true;
-        queued_.push_back(&op);
-        return true;
-    }
-
-    /// Tells the kernel what is queued. When it refuses, it will not be asked again: what it has not taken is refused.
-    bool submit(std::vector<ring_op*>& refused)
-    {
-        for (unsigned busy = 0; ::io_uring_sq_ready(&ring_) > 0;) {
-            const int taken = ::io_uring_submit(&ring_);
-            // Out of memory, or of room for completions (io_uring_enter(2)): it passes, or the reactor has to do.
-            if ((taken == -EAGAIN || taken == -EBUSY || taken == -EINTR) && ++busy < most_busy)
-                continue;
-            if (taken <= 0) {
-                usable_ = false;
-                break;
-            }
-        }
-        // Taken in the order of the queue; after a refusal nobody knows how far, so the ring's own head says.
-        const std::size_t left = usable_ ? 0 : ::io_uring_sq_ready(&ring_);
-        for (std::size_t i = 0; i < queued_.size(); ++i) {
-            queued_[i]->queued_ = false;
-            if (i + left >= queued_.size()) {
-                unlink(*queued_[i]);
-                refused.push_back(queued_[i]);
-            }
-        }
-        queued_.clear();
-        return usable_;
-    }
-
-    static void tell_refused(const std::vector<ring_op*>& refused)
-    {
-        for (ring_op* const op : refused)
-            op->refused();
-    }
-
-    /// Armed only while something is in flight: else the context would never run out of work.
-    void watch()
-    {
-        if (watching_ || !first_ || !wait_)
-            return;
-        watching_ = true;
-        wait_->async_wait(asio::posix::stream_descriptor::wait_read, [this](std::error_code ec) {
-            if (!ec)
-                drain();
-            else {
-                const std::lock_guard lock{mutex_};
-                watching_ = false;
-            }
-        });
-    }
-
-    struct completion {
-        ring_op* op;
-        int res;
+/// Takes all requests back from the kernel, without completing them.
+void ring::recall(std::vector<std::shared_ptr<void>>& dropped)
+{
+    if (!open_)
+        return;
+    const auto drop = [&](ring_request& request) {
+        dropped.push_back(std::move(request.owner));
+        dropped.push_back(std::move(request.keeper));
     };
+    assert(queued_.empty()); // every turn submits at its end
+    ::io_uring_sync_cancel_reg all{};
+    all.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
+    all.timeout.tv_sec = shutdown_patience.count();
+    const bool any = in_flight_ > 0 || !abandoned_.empty();
+    const int answer = any ? ::io_uring_register_sync_cancel(queues_.get(), &all) : 0; // Linux 6.0
+    // Where it is refused, only what has completed by now can be taken back.
+    const bool asked = answer == 0 || answer == -ENOENT || answer == -ETIME;
 
-    void drain()
-    {
-        const void* const outer = std::exchange(draining_here, this);
-        std::array<completion, drain_batch> taken;
-        std::vector<ring_op*> refused;
-        for (unsigned n = drain_batch; n == drain_batch;) {
-            n = take(taken, refused);
-            for (unsigned i = 0; i < n; ++i)
-                taken[i].op->complete(taken[i].res);
-        }
-        draining_here = outer;
-        {
-            const std::lock_guard lock{mutex_};
-            if (usable_)
-                submit(refused);
-            watching_ = false;
-            watch();
-        }
-        tell_refused(refused);
+    std::array<finished, 64> batch;
+    const auto end = std::chrono::steady_clock::now() + shutdown_patience;
+    while (in_flight_ > 0 || !abandoned_.empty()) {
+        const std::size_t count = reap(batch);
+        for (finished& each : std::span{batch}.first(count))
+            drop(each.abandoned ? *each.abandoned : *each.request);
+        if (count > 0)
+            continue;
+        if (!asked || std::chrono::steady_clock::now() >= end)
+            break;
+        ::io_uring_cqe* cqe = nullptr;
+        ::__kernel_timespec patience{0, 10'000'000};
+        ::io_uring_wait_cqe_timeout(queues_.get(), &cqe, &patience);
     }
-
-    unsigned take(std::array<completion, drain_batch>& into, std::vector<ring_op*>& refused)
-    {
-        const std::lock_guard lock{mutex_};
-        unsigned n = 0;
-        io_uring_cqe* cqe = nullptr;
-        while (n < into.size() && open_ && ::io_uring_peek_cqe(&ring_, &cqe) == 0) {
-            auto* const op = static_cast<ring_op*>(::io_uring_cqe_get_data(cqe));
-            const int res = cqe->res;
-            ::io_uring_cqe_seen(&ring_, cqe);
-            if (!op)
-                continue; // the answer to a cancel request
-            // A thread that submitted and has ended takes its requests with it (-ECANCELED): nobody asked for that.
-            const bool again = (res == -ECANCELED && !op->cancelled_) || res == -EINTR || res == -EAGAIN;
-            if (again && usable_ && queue(*op, refused))
-                continue;
-            unlink(*op);
-            into[n++] = {op, again ? -ECONNABORTED : res};
-        }
-        return n;
+    while (requests_.linked()) {
+        auto& request = static_cast<ring_request&>(*requests_.next());
+        unlink(request);
+        dropped.push_back(std::move(request.owner));
+        park(std::move(request.keeper));
     }
-
-    void cancel_everything() noexcept
-    {
-        ::io_uring_submit(&ring_);
-        io_uring_sync_cancel_reg all{}; // Linux 6.0; before it, closing the ring has to do
-        all.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
-        all.timeout.tv_sec = -1;
-        all.timeout.tv_nsec = -1;
-        ::io_uring_register_sync_cancel(&ring_, &all);
-    }
-
-    std::mutex mutex_;
-    io_uring ring_{};
-    bool tried_ = false;
-    bool open_ = false;
-    bool usable_ = false;
-    bool watching_ = false;
-    std::optional<asio::posix::stream_descriptor> wait_; // on a copy of the ring's descriptor
-    ring_op* first_ = nullptr;                           // all in flight
-    std::vector<ring_op*> queued_;                       // of these, not yet told to the kernel
-};
-
-ring_service::ring_service(asio::execution_context& context) : service{context}, impl_{std::make_unique<impl>()} {}
-ring_service::~ring_service() = default;
-
-ring_service& ring_service::of(const asio::any_io_executor& ex)
-{
-    return asio::use_service<ring_service>(asio::query(ex, asio::execution::context));
+    for (const auto& request : std::exchange(abandoned_, {}))
+        park(std::move(request->keeper));
 }
 
-bool ring_service::usable(const asio::any_io_executor& ex)
+const std::shared_ptr<ring>& ring_of(asio::execution_context& context)
 {
-    return impl_->open(ex);
-}
-
-bool ring_service::start(ring_op& op, int fd, void* buffer, std::size_t size, bool writes)
-{
-    op.fd_ = fd;
-    op.buffer_ = buffer;
-    op.size_ = static_cast<unsigned>(std::min<std::size_t>(size, 1u << 30));
-    op.writes_ = writes;
-    return impl_->start(op);
-}
-
-bool ring_service::cancel(ring_op& op)
-{
-    return impl_->cancel(op);
-}
-
-void ring_service::flush()
-{
-    impl_->flush();
-}
-
-void ring_service::shutdown() noexcept
-{
-    impl_->shut_down();
+    return asio::use_service<ring_service>(context).shared();
 }
 
 } // namespace cofork::detail

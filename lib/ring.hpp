@@ -1,83 +1,186 @@
 #pragma once
-// io_uring inside the user's event loop: one ring per execution context. The only files that name liburing are ring.*.
+// One io_uring for each execution context, watched by the context's own loop.
 
 #include "owned_fd.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/execution_context.hpp>
+#include <asio/posix/stream_descriptor.hpp>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <vector>
+
+struct io_uring;     // <liburing.h>
+struct io_uring_sqe;
 
 namespace cofork::detail {
 
-/// One request. The kernel holds its address until the completion, so it never moves and outlives it.
-class ring_op {
+/// A place in a circular list; alone when it points to itself.
+class list_hook {
 public:
-    ring_op() = default;
-    ring_op(const ring_op&) = delete;
-    ring_op& operator=(const ring_op&) = delete;
+    list_hook() = default;
+    list_hook(const list_hook&) = delete;
+    list_hook& operator=(const list_hook&) = delete;
 
-    /// Called once per accepted request, on a thread that runs the context and with no lock held. `res` is the
-    /// kernel's: bytes moved, or a negated errno; -ECANCELED only when it was asked for.
-    virtual void complete(int res) noexcept = 0;
-    /// The kernel refuses requests by now (a filter): this one was not accepted after all.
-    virtual void refused() noexcept = 0;
-    /// The context is being destroyed: let go of everything, call nobody.
-    virtual void drop() noexcept = 0;
+    bool linked() const noexcept { return next_ != this; }
+    list_hook* next() const noexcept { return next_; }
+    void insert_before(list_hook& other) noexcept
+    {
+        next_ = &other;
+        previous_ = other.previous_;
+        previous_->next_ = other.previous_ = this;
+    }
+    void unlink() noexcept
+    {
+        previous_->next_ = next_;
+        next_->previous_ = previous_;
+        next_ = previous_ = this;
+    }
 
 protected:
-    ~ring_op() = default;
+    ~list_hook() = default;
 
 private:
-    friend class ring_service;
-    ring_op* next_ = nullptr; // in the list of those in flight
-    ring_op* previous_ = nullptr;
-    int fd_ = -1;
-    void* buffer_ = nullptr;
-    unsigned size_ = 0;
-    bool writes_ = false;
-    bool queued_ = false;    // not yet seen by the kernel
-    bool cancelled_ = false; // asked for
+    list_hook* next_ = this;
+    list_hook* previous_ = this;
 };
 
-/// The ring of one execution context. Any thread.
+/// One read or write. The kernel holds its address until the completion, so it never moves.
+class ring_request : public list_hook {
+public:
+    /// Result of a request that the kernel never saw: somebody else has to carry it out.
+    static constexpr int not_taken = 1 << 31;
+
+    virtual ~ring_request() = default;
+
+    /// Ends the request, once. `result` is the kernel's, bytes moved or a negated errno, or `not_taken`, and then it
+    /// must not call anybody before it returns.
+    virtual void done(int result) noexcept = 0;
+    /// The kernel does not take the cancellation that was asked for. Must not call anybody before it returns.
+    virtual void cancel_refused() noexcept = 0;
+
+    bool reads = true;
+    int fd = -1;
+    std::span<std::byte> bytes;
+    std::shared_ptr<void> owner;  // of this object; the ring lets go of it without done() when the context ends
+    std::shared_ptr<void> keeper; // of the bytes; must live as long as the kernel may touch them
+
+private:
+    friend class ring;
+    bool cancelling_ = false;
+};
+
+/// Something that must let go of its context before the context ends.
+class ring_guest : public list_hook {
+public:
+    /// Returns what may not outlive the context; it is destroyed outside all locks.
+    virtual std::shared_ptr<void> forsake() noexcept = 0;
+
+protected:
+    ~ring_guest() = default;
+};
+
+/// The queues, and the watch that turns completions into turns of the context's loop.
 ///
-/// Plain flags: DEFER_TASKRUN never wakes a poll on the ring's descriptor, and SINGLE_ISSUER binds it to a thread, while
-/// nobody knows which thread will run the context.
-class ring_service final : public asio::execution_context::service {
+/// Thread-safe. Its flags are the plain ones: a ring with DEFER_TASKRUN does not wake epoll, and SINGLE_ISSUER is for
+/// one thread, which we cannot know to be the only one that runs the context. Outlives the context in the hands of its
+/// guests, shut down.
+class ring {
+public:
+    /// Sets up, and tries out by a submission; usable() tells how that went.
+    ring();
+    ~ring();
+    ring(const ring&) = delete;
+    ring& operator=(const ring&) = delete;
+
+    /// Whether requests are taken at this moment. Never true again after false.
+    bool usable() const noexcept;
+
+    /// Starts a request; false when the ring does not take requests (any more), and nothing was started. `lender` is
+    /// any executor of the context. A request that is made by a done() goes to the kernel at the end of this turn of
+    /// the loop, together with all others of the turn.
+    bool start(ring_request& request, const asio::any_io_executor& lender) noexcept;
+    /// Asks the kernel to end a request early; done() tells how it ended. Nothing, when it has ended already.
+    void cancel(ring_request& request) noexcept;
+    /// Gives up on a request whose cancellation was refused: no done() comes, and the ring keeps the object and its
+    /// keeper until the kernel has let go of them. Returns the keeper; null when done() is on its way already.
+    std::shared_ptr<void> abandon(std::unique_ptr<ring_request>& request) noexcept;
+
+    void join(ring_guest& guest) noexcept
+    {
+        const std::lock_guard lock{mutex_};
+        guest.insert_before(guests_);
+    }
+    void leave(ring_guest& guest) noexcept
+    {
+        const std::lock_guard lock{mutex_};
+        guest.unlink();
+    }
+
+    /// The context ends: takes everything back from the kernel, and drops it.
+    void shutdown() noexcept;
+
+private:
+    struct finished {
+        ring_request* request = nullptr;
+        int result = 0;
+        std::unique_ptr<ring_request> abandoned;
+    };
+
+    bool probe() noexcept;
+    void close() noexcept;
+    bool watch(const asio::any_io_executor& lender) noexcept;
+    void arm();
+    void on_wake() noexcept;
+    ::io_uring_sqe* next_sqe() noexcept;
+    void queue_cancel(ring_request& request) noexcept;
+    void submit() noexcept;
+    void refuse() noexcept;
+    std::size_t reap(std::span<finished> into) noexcept;
+    void cancel_again(std::uint64_t address) noexcept;
+    std::unique_ptr<ring_request> take_abandoned(const ring_request* request) noexcept;
+    bool completion_waits(const ring_request& request) const noexcept;
+    void unlink(ring_request& request) noexcept;
+    void recall(std::vector<std::shared_ptr<void>>& dropped);
+
+    struct list : list_hook {};
+
+    mutable std::mutex mutex_;
+    std::unique_ptr<::io_uring> queues_;
+    owned_fd watched_; // the ring's descriptor again: Asio closes what it watches
+    bool open_ = false;
+    bool refused_ = true;
+    bool no_signal_ = false; // the kernel knows RWF_NOSIGNAL
+    std::optional<asio::posix::stream_descriptor> watch_;
+    bool armed_ = false;                // a wait is pending, or its handler is on its way
+    list requests_;                     // queued, or with the kernel
+    std::size_t in_flight_ = 0;         // in requests_
+    std::vector<ring_request*> queued_; // made, not submitted, in the order of the queue; null for a cancellation
+    std::vector<std::unique_ptr<ring_request>> abandoned_;
+    list guests_;
+};
+
+/// Ties a ring to the life of its context.
+class ring_service : public asio::execution_context::service {
 public:
     using key_type = ring_service;
-    static asio::execution_context::id id;
+    inline static asio::execution_context::id id;
 
-    explicit ring_service(asio::execution_context& context);
-    ~ring_service() override;
-
-    /// The ring of an executor's context. The first caller lends its executor for the wait on the ring.
-    static ring_service& of(const asio::any_io_executor& ex);
-
-    /// Whether requests are accepted: the kernel has io_uring, no filter forbids it, COFORK_TRANSPORT is not "reactor".
-    bool usable(const asio::any_io_executor& ex);
-
-    /// False when the ring takes no requests (any more): then nothing was started.
-    bool read(ring_op& op, int fd, void* into, std::size_t size) { return start(op, fd, into, size, false); }
-    bool write(ring_op& op, int fd, const void* from, std::size_t size) { return start(op, fd, const_cast<void*>(from), size, true); }
-
-    /// Asks for the end of a request, which then completes. False when the kernel cannot be asked: then it completes
-    /// when it likes, and op and buffer must live until the context ends.
-    bool cancel(ring_op& op);
-
-    /// Hands over what was started and not yet told to the kernel. Before a descriptor is closed: a queued request
-    /// would hit the next owner of its number.
-    void flush();
+    explicit ring_service(asio::execution_context& context) : service{context}, ring_{std::make_shared<ring>()} {}
+    const std::shared_ptr<ring>& shared() const noexcept { return ring_; }
 
 private:
-    class impl;
+    void shutdown() noexcept override { ring_->shutdown(); }
 
-    bool start(ring_op& op, int fd, void* buffer, std::size_t size, bool writes);
-    void shutdown() noexcept override;
-
-    std::unique_ptr<impl> impl_;
+    std::shared_ptr<ring> ring_;
 };
+
+/// The context's ring, made and tried out at the first call.
+const std::shared_ptr<ring>& ring_of(asio::execution_context& context);
 
 } // namespace cofork::detail

@@ -1,365 +1,618 @@
-// One pair of pipes, carried by the ring or by the reactor.
-
-#include "channel.hpp"
-#include "process.hpp"
-
-#include <cofork/parallel.hpp>
-#include <cofork/transport.hpp>
-#include <cofork/wait.hpp>
+// What the two ways of the bytes have in common. Each test runs on both, whatever COFORK_TRANSPORT says outside.
 
 #include "support/catch.hpp"
 #include "support/leaves_nothing.hpp"
 #include "support/seccomp.hpp"
 
-#include <asio/executor_work_guard.hpp>
+#include "channel.hpp"
+
+#include <cofork/transport.hpp>
+
+#include <asio/error.hpp>
+#include <asio/execution/outstanding_work.hpp>
 #include <asio/io_context.hpp>
+#include <asio/post.hpp>
+#include <asio/require.hpp>
 #include <asio/strand.hpp>
 
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <barrier>
 #include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <deque>
 #include <fstream>
 #include <functional>
-#include <numeric>
+#include <future>
+#include <memory>
+#include <optional>
+#include <random>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
-#include <sys/wait.h>
-
-using namespace cofork::detail;
+using cofork::transport;
+using cofork::transport_kind;
+using cofork::detail::channel;
+using cofork::detail::channel_user;
+using cofork::detail::make_pipe;
+using cofork::detail::owned_fd;
+using namespace std::chrono_literals;
 
 namespace {
 
-/// Remembers what the channel said.
-struct listener final : channel_user {
+using bytes = std::vector<std::byte>;
+
+constexpr auto long_enough = 30s; // ends a hang, measures nothing
+
+/// Wishes for a transport for as long as it lives; a context asks at its first channel.
+class wish {
+public:
+    explicit wish(transport_kind kind)
+    {
+        if (const char* const set = std::getenv("COFORK_TRANSPORT"))
+            before_ = set;
+        ::setenv("COFORK_TRANSPORT", to_string(kind), 1);
+    }
+    ~wish() { ::setenv("COFORK_TRANSPORT", before_.c_str(), 1); }
+    wish(const wish&) = delete;
+    wish& operator=(const wish&) = delete;
+
+private:
+    std::string before_;
+};
+
+transport_kind each_transport()
+{
+    const auto kind = GENERATE(transport_kind::ring, transport_kind::reactor);
+    UNSCOPED_INFO("by the " << to_string(kind));
+    return kind;
+}
+
+/// Writes down what it is told, and hands it on.
+struct listener final : channel_user, std::enable_shared_from_this<listener> {
+    std::function<void(std::error_code, std::size_t)> when_read = [](std::error_code, std::size_t) {};
+    std::function<void(std::error_code)> when_written = [](std::error_code) {};
     int reads = 0;
     int writes = 0;
-    std::error_code error;
-    std::size_t bytes = 0;
-    std::function<void()> then;
+    std::error_code read_error;
+    std::error_code write_error;
+    std::size_t got = 0;
+    bytes buffer = bytes(1 << 16); // lives as long as we do
 
     void on_read(std::error_code ec, std::size_t n) noexcept override
     {
         ++reads;
-        error = ec;
-        bytes = n;
-        if (then)
-            then();
+        read_error = ec;
+        got = n;
+        when_read(ec, n);
     }
     void on_written(std::error_code ec) noexcept override
     {
         ++writes;
-        error = ec;
-        if (then)
-            then();
+        write_error = ec;
+        when_written(ec);
     }
 };
 
-/// A channel whose far ends are in our hands.
-struct loose_ends {
-    pipe_ends jobs = make_pipe();
-    pipe_ends results = make_pipe();
-    std::shared_ptr<channel> near;
-    owned_fd far_read;
-    owned_fd far_write;
+/// A channel, and the other ends of its pipes.
+struct line {
+    owned_fd to_us;   // what is written here is read from the channel
+    owned_fd from_us; // what is written to the channel is read here
+    std::shared_ptr<channel> ours;
+    std::shared_ptr<listener> hears = std::make_shared<listener>();
 
-    explicit loose_ends(const asio::any_io_executor& ex)
-        : near{channel::make(ex, std::move(results.read), std::move(jobs.write))}, far_read{std::move(jobs.read)},
-          far_write{std::move(results.write)}
+    explicit line(const asio::any_io_executor& ex)
     {
+        auto in = make_pipe();
+        auto out = make_pipe();
+        to_us = std::move(in.write);
+        from_us = std::move(out.read);
+        ours = channel::make(ex, std::move(in.read), std::move(out.write));
     }
+    void read() { ours->read(hears->buffer, hears); }
+    void tell(const char* text) const
+    {
+        const std::string_view all{text};
+        if (::write(to_us.get(), all.data(), all.size()) != static_cast<ssize_t>(all.size()))
+            std::abort();
+    }
+    std::string heard() const { return {reinterpret_cast<const char*>(hears->buffer.data()), hears->got}; }
 };
 
-/// Runs `body` in a fork; its return value, or the negated signal. For what cannot be undone in a process.
-int in_a_fork(const std::function<int()>& body)
+/// Runs the context until it has no work, or much too long; false then.
+bool runs_out(asio::io_context& context)
 {
-    const pid_t pid = ::fork();
-    if (pid == 0)
-        ::_exit(body());
-    int status = 0;
-    ::waitpid(pid, &status, 0);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-int square(int x)
-{
-    return x * x;
-}
-
-/// 0 when a call gives the right answer and is carried by `expected`.
-int call_works(asio::io_context& context, cofork::transport_kind expected)
-{
-    std::vector<int> items(100);
-    std::iota(items.begin(), items.end(), 0);
-    int bad = 1;
-    cofork::parallel(context.get_executor(), square, items, {.workers = 2}, [&](std::exception_ptr e, const std::vector<int>& all) {
-        bad = !e && all.size() == items.size() && all[99] == 99 * 99 ? 0 : 2;
-    });
     context.restart();
-    context.run();
-    return bad != 0 ? bad : cofork::transport(context) == expected ? 0 : 3;
+    const auto end = std::chrono::steady_clock::now() + long_enough;
+    while (!context.stopped() && std::chrono::steady_clock::now() < end)
+        context.run_one_until(end);
+    return context.stopped();
 }
+
+bytes random_bytes(std::size_t size, unsigned seed)
+{
+    std::mt19937 generator{seed};
+    bytes all(size);
+    std::generate(all.begin(), all.end(), [&] { return static_cast<std::byte>(generator()); });
+    return all;
+}
+
+/// Reads to the end of file, in pieces of all sizes, and sends everything back.
+void echo(owned_fd from, owned_fd to)
+{
+    std::mt19937 generator{7};
+    bytes buffer(100'000);
+    while (true) {
+        const ssize_t got = ::read(from.get(), buffer.data(), 1 + generator() % buffer.size());
+        if (got <= 0)
+            return;
+        for (ssize_t put = 0, n = 0; put < got; put += n) {
+            n = ::write(to.get(), buffer.data() + put, static_cast<std::size_t>(got - put));
+            if (n <= 0)
+                return;
+        }
+    }
+}
+
+/// Sends bytes to an echo, and closes the line when they are all back. Both pipes are full again and again, and at the
+/// same time: the echo writes while we write.
+class round_trip {
+public:
+    round_trip(line& l, bytes sent)
+        : line_{l}, sent_{std::move(sent)}, other_{echo, std::move(l.from_us), std::move(l.to_us)}
+    {
+        l.hears->when_read = [this](std::error_code, std::size_t n) {
+            const auto from = line_.hears->buffer.begin();
+            back_.insert(back_.end(), from, from + static_cast<std::ptrdiff_t>(n));
+            if (n > 0 && back_.size() < sent_.size())
+                line_.read();
+            end();
+        };
+        l.hears->when_written = [this](std::error_code) { end(); };
+        if (!l.ours->reading() && !sent_.empty())
+            l.read();
+        l.ours->write(sent_, l.hears);
+    }
+    ~round_trip()
+    {
+        if (ended_)
+            other_.join();
+        else
+            other_.detach(); // the test has failed; the echo has all that it needs
+    }
+    round_trip(const round_trip&) = delete;
+    round_trip& operator=(const round_trip&) = delete;
+
+    bool right() const { return back_ == sent_ && line_.hears->writes == 1 && !line_.hears->write_error; }
+
+private:
+    void end()
+    {
+        if (line_.ours->reading() || line_.ours->writing())
+            return;
+        line_.ours->close();
+        ended_ = true;
+    }
+
+    line& line_;
+    bytes sent_;
+    bytes back_;
+    bool ended_ = false;
+    std::thread other_;
+};
 
 } // namespace
 
-TEST_CASE("a megabyte goes each way at once through full pipes", "[channel]")
+TEST_CASE("what is written comes back byte for byte, whatever its size", "[channel]")
 {
-    test::leaves_nothing guard;
+    const test::leaves_nothing guard;
+    const wish by{each_transport()};
     asio::io_context context;
-    loose_ends ends{context.get_executor()};
-    // The far side, in a process: it echoes.
-    const pid_t echo = ::fork();
-    if (echo == 0) {
-        close_others(std::array{std::min(ends.far_read.get(), ends.far_write.get()), std::max(ends.far_read.get(), ends.far_write.get())});
-        std::vector<std::byte> some(3001);
-        for (ssize_t n = 0; (n = ::read(ends.far_read.get(), some.data(), some.size())) > 0;)
-            write_all(ends.far_write.get(), some.data(), static_cast<std::size_t>(n));
-        ::_exit(0);
+    for (const std::size_t size : {0u, 1u, 4095u, 65536u, 65537u, 1u << 20}) {
+        line l{context.get_executor()};
+        const round_trip trip{l, random_bytes(size, 1)};
+        REQUIRE(runs_out(context));
+        CHECK(trip.right());
     }
-    ends.far_write.reset();
-
-    std::vector<std::byte> sent(1 << 20), got, part(10'000);
-    for (std::size_t i = 0; i < sent.size(); ++i)
-        sent[i] = static_cast<std::byte>(i * 2654435761u >> 13);
-    const auto writer = std::make_shared<listener>();
-    const auto reader = std::make_shared<listener>();
-    reader->then = [&] {
-        got.insert(got.end(), part.begin(), part.begin() + static_cast<std::ptrdiff_t>(reader->bytes));
-        if (got.size() < sent.size() && reader->bytes > 0)
-            ends.near->read(part, reader);
-    };
-    ends.near->write(sent, writer);
-    ends.near->read(part, reader);
-    context.run_for(std::chrono::seconds{30});
-    CHECK(writer->writes == 1);
-    CHECK_FALSE(writer->error);
-    CHECK(got == sent);
-    REQUIRE_FALSE(ends.near->reading());
-    ends.far_read.reset();
-    ends.near->close();
-    ::waitpid(echo, nullptr, 0);
 }
 
-TEST_CASE("the end of the other side is an empty read", "[channel]")
+TEST_CASE("a callback never runs inside the call that asks for it", "[channel]")
 {
-    test::leaves_nothing guard;
+    const wish by{each_transport()};
     asio::io_context context;
-    loose_ends ends{context.get_executor()};
-    std::vector<std::byte> part(10);
-    const auto reader = std::make_shared<listener>();
-    ends.near->read(part, reader);
-    CHECK(reader->reads == 0);
-    ends.far_write.reset();
-    context.run_for(std::chrono::seconds{10});
-    CHECK(reader->reads == 1);
-    CHECK_FALSE(reader->error);
-    CHECK(reader->bytes == 0);
+    line l{context.get_executor()};
+    l.tell("ready before it is asked for");
+    const bytes none;
+    const bytes one(1);
+    asio::post(context, [&] {
+        l.read();
+        l.ours->write(none, l.hears);
+        CHECK(l.hears->reads + l.hears->writes == 0);
+    });
+    REQUIRE(runs_out(context));
+    CHECK(l.heard() == "ready before it is asked for");
+    CHECK(l.hears->writes == 1);
+    asio::post(context, [&] {
+        l.ours->write(one, l.hears);
+        l.ours->cancel();
+        CHECK(l.hears->writes == 1);
+    });
+    REQUIRE(runs_out(context));
+    CHECK(l.hears->writes == 2);
 }
 
-TEST_CASE("a cancelled read and a cancelled write are told once each, and the context has no more work", "[channel][cancel]")
+TEST_CASE("the end of file is no error and no bytes", "[channel]")
 {
-    test::leaves_nothing guard;
+    const wish by{each_transport()};
     asio::io_context context;
-    loose_ends ends{context.get_executor()};
-    std::vector<std::byte> part(10), much(1 << 20);
-    const auto reader = std::make_shared<listener>();
-    const auto writer = std::make_shared<listener>();
-    ends.near->read(part, reader);
-    ends.near->write(much, writer);
+    line l{context.get_executor()};
+    l.tell("last words");
+    l.to_us.reset();
+    l.read();
+    REQUIRE(runs_out(context));
+    CHECK(l.heard() == "last words");
+    l.read();
+    REQUIRE(runs_out(context));
+    CHECK(!l.hears->read_error);
+    CHECK(l.hears->got == 0);
+    CHECK(l.hears->reads == 2);
+}
+
+TEST_CASE("a write to a pipe without a reader is EPIPE, and no signal where the kernel can do without", "[channel]")
+{
+    const std::string complaint = test::complaint_of_child([]() -> std::string {
+        const wish by{transport_kind::ring};
+        asio::io_context context;
+        if (transport(context) != transport_kind::ring)
+            return "";
+        const auto probe = make_pipe();
+        bytes one(1);
+        const iovec vector{one.data(), one.size()};
+        if (::pwritev2(probe.write.get(), &vector, 1, -1, 0x100) < 0)
+            return ""; // RWF_NOSIGNAL is of Linux 6.18
+        line l{context.get_executor()};
+        l.from_us.reset();
+        l.ours->write(one, l.hears);
+        if (!runs_out(context))
+            return "hangs";
+        return l.hears->write_error == asio::error::broken_pipe ? "" : "gave " + l.hears->write_error.message();
+    });
+    CHECK(complaint == "");
+}
+
+TEST_CASE("cancel ends what is pending, and the channel is good for more", "[channel][cancel]")
+{
+    const test::leaves_nothing guard;
+    const wish by{each_transport()};
+    asio::io_context context;
+    line l{context.get_executor()};
+    const bytes large(1 << 20);
+    l.read();
+    l.ours->write(large, l.hears); // more than a pipe takes
     context.poll();
-    CHECK(reader->reads == 0);
-    CHECK(writer->writes == 0);
-    ends.near->cancel();
-    context.restart();
-    context.run_for(std::chrono::seconds{10});
-    CHECK(context.stopped());
-    CHECK(reader->reads == 1);
-    CHECK(reader->error == asio::error::operation_aborted);
-    CHECK(writer->writes == 1);
-    CHECK(writer->error == asio::error::operation_aborted);
+    REQUIRE(l.ours->reading());
+    REQUIRE(l.ours->writing());
+    l.ours->cancel();
+    REQUIRE(runs_out(context));
+    CHECK(l.hears->read_error == asio::error::operation_aborted);
+    CHECK(l.hears->write_error == asio::error::operation_aborted);
+    CHECK_FALSE(l.ours->reading());
+    CHECK_FALSE(l.ours->writing());
+
+    l.tell("still here");
+    l.read();
+    REQUIRE(runs_out(context));
+    CHECK(l.heard() == "still here");
+    CHECK(l.hears->reads == 2);
+    l.ours->close();
 }
 
-TEST_CASE("a cancel that crosses a completion is told once", "[channel][cancel]")
+TEST_CASE("a read that races with its cancellation ends once, and no byte is lost", "[channel][cancel]")
 {
-    test::leaves_nothing guard;
+    const wish by{each_transport()};
     asio::io_context context;
-    for (int i = 0; i < 200; ++i) {
-        loose_ends ends{context.get_executor()};
-        std::vector<std::byte> part(10);
-        const auto reader = std::make_shared<listener>();
-        ends.near->read(part, reader);
-        if (i % 2 == 0)
-            context.poll();
-        REQUIRE(write_all(ends.far_write.get(), part.data(), 4));
-        ends.near->cancel();
-        context.restart();
-        context.run_for(std::chrono::seconds{10});
-        REQUIRE(reader->reads == 1);
-        if (reader->error)
-            CHECK(ends.near->read_now(part) == 4); // nothing was lost
-        else
-            CHECK(reader->bytes == 4);
+    for (int round = 0; round < 300; ++round) {
+        line l{context.get_executor()};
+        std::barrier start{2};
+        std::thread other{[&] {
+            start.arrive_and_wait();
+            l.tell("x");
+        }};
+        l.read();
+        context.poll();
+        start.arrive_and_wait();
+        l.ours->cancel();
+        const bool ended = runs_out(context);
+        other.join();
+        REQUIRE(ended);
+        REQUIRE(l.hears->reads == 1);
+        std::size_t all = l.hears->got;
+        CHECK((l.hears->read_error == asio::error::operation_aborted) == (all == 0));
+        all += l.ours->read_now(l.hears->buffer);
+        REQUIRE(all == 1);
     }
 }
 
-TEST_CASE("what a pipe holds can be taken without waiting", "[channel]")
+TEST_CASE("read_now takes what the pipe holds and never waits", "[channel]")
 {
-    test::leaves_nothing guard;
+    const wish by{each_transport()};
     asio::io_context context;
-    loose_ends ends{context.get_executor()};
-    std::vector<std::byte> part(10);
-    CHECK(ends.near->read_now(part) == 0);
-    REQUIRE(write_all(ends.far_write.get(), part.data(), 7));
-    CHECK(ends.near->read_now(part) == 7);
-    CHECK(ends.near->read_now(part) == 0);
+    line l{context.get_executor()};
+    CHECK(l.ours->read_now(l.hears->buffer) == 0);
+    l.read(); // on the reactor the descriptor is another one from here on
+    l.tell("one");
+    REQUIRE(runs_out(context));
+    CHECK(l.heard() == "one");
+    CHECK(l.ours->read_now(l.hears->buffer) == 0);
+    l.tell("two");
+    CHECK(l.ours->read_now(std::span{l.hears->buffer}.first(2)) == 2);
+    CHECK(l.ours->read_now(l.hears->buffer) == 1);
+    l.to_us.reset();
+    CHECK(l.ours->read_now(l.hears->buffer) == 0);
 }
 
-TEST_CASE("a context may be destroyed with reads and writes pending", "[channel]")
+TEST_CASE("a context that ends drops the users of what is pending, uncalled", "[channel][shutdown]")
 {
-    test::leaves_nothing guard;
-    std::vector<std::byte> part(10), much(1 << 20);
-    std::weak_ptr<listener> gone;
-    owned_fd reader; // outlives the write, as a link's copy does: no reader, and SIGPIPE would end this test
+    const test::leaves_nothing guard;
+    const auto kind = each_transport();
+    const bool outlives = GENERATE(false, true);
+    CAPTURE(outlives);
+    const wish by{kind};
+    std::weak_ptr<listener> user;
+    std::shared_ptr<channel> left;
+    std::vector<owned_fd> other_ends;
+    int calls = 0;
+    const bytes large(1 << 20);
     {
         asio::io_context context;
-        loose_ends ends{context.get_executor()};
-        reader = std::move(ends.far_read);
-        const auto user = std::make_shared<listener>();
-        gone = user;
-        ends.near->read(part, user);
-        ends.near->write(much, user);
+        line l{asio::make_strand(context)};
+        user = l.hears;
+        // As the owner's objects do: the user holds the channel.
+        l.hears->when_read = [&calls, c = l.ours](std::error_code, std::size_t) { ++calls; };
+        l.hears->when_written = [&calls, c = l.ours](std::error_code) { ++calls; };
+        l.read();
+        l.ours->write(large, l.hears);
         context.poll();
+        l.tell("completes, but nobody comes to look"); // and the context ends with that
+        REQUIRE(calls == 0);
+        other_ends.push_back(std::move(l.to_us));
+        other_ends.push_back(std::move(l.from_us));
+        if (outlives)
+            left = l.ours;
     }
-    CHECK(gone.expired());
+    CHECK(calls == 0);
+    CHECK(user.expired());
+    if (left) {
+        CHECK_FALSE(left->reading());
+        left->cancel();
+        left->close();
+    }
 }
 
-TEST_CASE("many channels on a context that several threads run", "[channel][threads]")
+TEST_CASE("a context that ends before a completion was handed out lets go of its user", "[channel][shutdown]")
 {
-    test::leaves_nothing guard;
-    asio::io_context context;
-    struct one {
-        asio::any_io_executor strand;
-        loose_ends ends;
-        std::vector<std::byte> part = std::vector<std::byte>(64);
-        std::shared_ptr<listener> user = std::make_shared<listener>();
-        int rounds = 0;
-        explicit one(asio::any_io_executor ex) : strand{ex}, ends{ex} {}
-    };
-    std::vector<std::unique_ptr<one>> all;
-    for (int i = 0; i < 8; ++i) {
-        all.push_back(std::make_unique<one>(asio::any_io_executor{asio::make_strand(context)}));
-        one& o = *all.back();
-        o.user->then = [&o] {
-            if (o.user->reads == 500)
-                return;
-            write_all(o.ends.far_write.get(), o.part.data(), 8);
-            o.ends.near->read(o.part, o.user);
-        };
-        write_all(o.ends.far_write.get(), o.part.data(), 8);
-        o.ends.near->read(o.part, o.user);
+    const test::leaves_nothing guard;
+    const wish by{each_transport()};
+    std::weak_ptr<listener> user;
+    {
+        asio::io_context context;
+        const auto strand = asio::make_strand(context);
+        line l{strand};
+        user = l.hears;
+        l.hears->when_read = [c = l.ours](std::error_code, std::size_t) {};
+        std::promise<void> in_strand;
+        std::promise<void> come_in;
+        asio::post(strand, [&] {
+            in_strand.set_value();
+            come_in.get_future().wait();
+        });
+        l.read();
+        std::thread other{[&] { context.run_one(); }};
+        in_strand.get_future().wait();
+        l.tell("now");
+        context.run_one_for(long_enough); // finds it, and cannot hand it out
+        come_in.set_value();
+        other.join();
+        CHECK(l.hears->reads == 0);
     }
-    std::vector<std::thread> threads;
+    CHECK(user.expired());
+}
+
+TEST_CASE("the context runs out of work when nothing is pending, whatever executor the ring was lent", "[channel]")
+{
+    const wish by{each_transport()};
+    asio::io_context context;
+    {
+        line l{asio::require(context.get_executor(), asio::execution::outstanding_work.tracked)};
+        l.tell("x");
+        l.read();
+        context.run_one_for(long_enough);
+        while (l.hears->reads == 0)
+            context.run_one_for(long_enough);
+    }
+    CHECK(runs_out(context));
+}
+
+TEST_CASE("many channels on many threads", "[channel][threads]")
+{
+    const test::leaves_nothing guard;
+    const wish by{each_transport()};
+    asio::io_context context;
+    std::deque<line> lines;
+    std::deque<round_trip> trips;
+    for (unsigned i = 0; i < 12; ++i) {
+        line& l = lines.emplace_back(asio::make_strand(context));
+        trips.emplace_back(l, random_bytes(300'000, i));
+    }
+    std::vector<std::thread> runners;
     for (int i = 0; i < 4; ++i)
-        threads.emplace_back([&] { context.run_for(std::chrono::seconds{30}); });
-    for (std::thread& t : threads)
-        t.join();
-    for (const auto& o : all)
-        CHECK(o->user->reads == 500);
+        runners.emplace_back([&] { context.run_for(long_enough); });
+    for (std::thread& each : runners)
+        each.join();
+    for (const round_trip& each : trips)
+        CHECK(each.right());
 }
 
-TEST_CASE("a read outlives the thread that asked for it", "[channel][threads]")
+TEST_CASE("a channel's busy strand does not keep others from their bytes", "[channel][threads]")
 {
-    test::leaves_nothing guard;
+    const test::leaves_nothing guard;
+    const wish by{each_transport()};
     asio::io_context context;
-    loose_ends ends{context.get_executor()};
-    std::vector<std::byte> part(10);
-    const auto reader = std::make_shared<listener>();
-    std::thread{[&] {
-        ends.near->read(part, reader);
+    const auto busy = asio::make_strand(context);
+    line first{busy}; // of which the ring has its executor
+    line second{asio::make_strand(context)};
+    first.read();
+    second.read();
+    std::promise<void> read;
+    second.hears->when_read = [&](std::error_code, std::size_t) { read.set_value(); };
+    bool came = false;
+    asio::post(busy, [&] {
+        second.tell("let us go on");
+        came = read.get_future().wait_for(5s) == std::future_status::ready;
+        first.tell("x");
+    });
+    std::thread other{[&] { context.run_for(long_enough); }};
+    context.run_for(long_enough);
+    other.join();
+    CHECK(came);
+    CHECK(first.hears->reads == 1);
+}
+
+TEST_CASE("what a thread has started survives the thread", "[channel][threads]")
+{
+    const test::leaves_nothing guard;
+    const wish by{each_transport()};
+    asio::io_context context;
+    line l{context.get_executor()};
+    const bytes large = random_bytes(1 << 20, 5);
+    std::optional<round_trip> trip;
+    std::thread{[&] { // io_uring gives up a thread's requests when it ends
+        l.read();
         context.poll();
     }}.join();
-    REQUIRE(write_all(ends.far_write.get(), part.data(), 3));
-    context.restart();
-    context.run_for(std::chrono::seconds{10});
-    CHECK(reader->reads == 1);
-    CHECK_FALSE(reader->error);
-    CHECK(reader->bytes == 3);
+    std::thread{[&] {
+        trip.emplace(l, large);
+        context.poll();
+    }}.join();
+    REQUIRE(runs_out(context));
+    CHECK(trip->right());
 }
 
-TEST_CASE("a forked child has none of the ring's memory", "[channel][F78]")
+TEST_CASE("a forked child has no memory of the ring", "[channel][F78]")
 {
-    asio::io_context context;
-    if (cofork::transport(context) != cofork::transport_kind::ring)
-        return;
-    CHECK(in_a_fork([] {
+    const auto mappings = [] {
         std::ifstream maps{"/proc/self/maps"};
-        for (std::string line; std::getline(maps, line);) {
-            if (line.find("[io_uring]") != std::string::npos)
-                return 1;
+        std::string line;
+        int count = 0;
+        while (std::getline(maps, line))
+            count += line.find("[io_uring]") != std::string::npos;
+        return count;
+    };
+    const wish by{transport_kind::ring};
+    const int before = mappings();
+    asio::io_context context;
+    if (transport(context) != transport_kind::ring)
+        SKIP("io_uring is refused here");
+    REQUIRE(mappings() > before);
+    CHECK(test::complaint_of_child([&] { return mappings() > before ? "it has" : ""; }) == "");
+}
+
+TEST_CASE("where io_uring is forbidden from the start the reactor carries the bytes", "[channel][seccomp][F47]")
+{
+    const int error = GENERATE(EPERM, ENOSYS);
+    const bool set_up_allowed = GENERATE(false, true);
+    CAPTURE(error, set_up_allowed);
+    const std::string complaint = test::complaint_of_child([&]() -> std::string {
+        const wish by{transport_kind::ring};
+        if (!test::forbid(set_up_allowed ? std::vector<long>{SYS_io_uring_enter}
+                                         : std::vector<long>(test::io_uring_calls.begin(), test::io_uring_calls.end()),
+                error))
+            return "no filter";
+        asio::io_context context;
+        if (transport(context) != transport_kind::reactor)
+            return "takes the ring";
+        line l{context.get_executor()};
+        const round_trip trip{l, random_bytes(300'000, 1)};
+        return runs_out(context) && trip.right() ? "" : "bytes are lost";
+    });
+    CHECK(complaint == "");
+}
+
+TEST_CASE("where io_uring is forbidden to a running program the bytes go on", "[channel][seccomp][F47][F48]")
+{
+    const std::string complaint = test::complaint_of_child([]() -> std::string {
+        const wish by{transport_kind::ring};
+        asio::io_context context;
+        line l{context.get_executor()};
+        l.read();
+        context.poll();
+        if (!test::forbid(test::io_uring_calls, EPERM))
+            return "no filter";
+        const round_trip trip{l, random_bytes(300'000, 1)}; // its first bytes come by the read that the ring has
+        if (!runs_out(context) || !trip.right())
+            return "bytes are lost";
+        return transport(context) == transport_kind::reactor ? "" : "takes the ring";
+    });
+    CHECK(complaint == "");
+}
+
+TEST_CASE("cancel ends even what the ring cannot give back any more", "[channel][seccomp][cancel][F48]")
+{
+    const bool completes = GENERATE(false, true);
+    CAPTURE(completes);
+    const std::string complaint = test::complaint_of_child([&]() -> std::string {
+        const wish by{transport_kind::ring};
+        std::weak_ptr<listener> user;
+        {
+            asio::io_context context;
+            line l{context.get_executor()};
+            user = l.hears;
+            if (transport(context) != transport_kind::ring)
+                return "";
+            l.read();
+            context.poll();
+            if (!test::forbid(test::io_uring_calls, EPERM))
+                return "no filter";
+            l.ours->cancel();
+            if (!runs_out(context))
+                return "the context keeps waiting";
+            if (l.hears->reads != 1 || l.hears->read_error != asio::error::operation_aborted)
+                return "not cancelled";
+            l.ours->close();
+            l.hears.reset();
+            if (user.expired())
+                return "the kernel writes to memory that is gone";
+            if (completes)
+                l.tell("too late");
         }
-        return 0;
-    }) == 0);
+        return completes && !user.expired() ? "the user is never let go" : "";
+    });
+    CHECK(complaint == "");
 }
 
-TEST_CASE("the reactor carries the bytes where a filter forbids io_uring from the start", "[channel][F47]")
+TEST_CASE("a context that ends while the ring is forbidden keeps what the kernel may write to", "[channel][seccomp][F48]")
 {
-    test::leaves_nothing guard;
-    const int error = GENERATE(EPERM, ENOSYS);
-    CHECK(in_a_fork([error] {
-        if (!test::forbid_io_uring(error))
-            return 10;
-        asio::io_context context;
-        return call_works(context, cofork::transport_kind::reactor);
-    }) == 0);
-}
-
-TEST_CASE("a filter that comes later loses nothing", "[channel][F47][F48]")
-{
-    test::leaves_nothing guard;
-    const int error = GENERATE(EPERM, ENOSYS);
-    CHECK(in_a_fork([error] {
-        asio::io_context context;
-        loose_ends ends{context.get_executor()};
-        std::vector<std::byte> part(10);
-        const auto reader = std::make_shared<listener>();
-        ends.near->read(part, reader);
-        context.poll();
-        if (!test::forbid_io_uring(error))
-            return 10;
-        // The read that the ring has, a write that it refuses, a read after that, and a cancel that it cannot hear.
-        const auto writer = std::make_shared<listener>();
-        ends.near->write(part, writer);
-        write_all(ends.far_write.get(), part.data(), 5);
-        context.restart();
-        context.run_for(std::chrono::seconds{10});
-        if (reader->reads != 1 || reader->error || reader->bytes != 5)
-            return 4;
-        if (writer->writes != 1 || writer->error)
-            return 5;
-        ends.near->read(part, reader);
-        write_all(ends.far_write.get(), part.data(), 6);
-        context.restart();
-        context.run_for(std::chrono::seconds{10});
-        if (reader->reads != 2 || reader->bytes != 6)
-            return 6;
-        return call_works(context, cofork::transport_kind::reactor);
-    }) == 0);
-}
-
-TEST_CASE("a read that the ring can no longer cancel is told as cancelled all the same", "[channel][cancel][F48]")
-{
-    test::leaves_nothing guard;
-    CHECK(in_a_fork([] {
-        asio::io_context context;
-        loose_ends ends{context.get_executor()};
-        std::vector<std::byte> part(10);
-        const auto reader = std::make_shared<listener>();
-        ends.near->read(part, reader);
-        context.poll();
-        if (!test::forbid_io_uring(EPERM))
-            return 10;
-        ends.near->cancel();
-        context.restart();
-        context.run_one_for(std::chrono::seconds{10});
-        return reader->reads == 1 && reader->error == asio::error::operation_aborted ? 0 : 4;
-    }) == 0);
+    const std::string complaint = test::complaint_of_child([]() -> std::string {
+        const wish by{transport_kind::ring};
+        std::weak_ptr<listener> user;
+        std::optional<asio::io_context> context{std::in_place};
+        line l{context->get_executor()};
+        user = l.hears;
+        if (transport(*context) != transport_kind::ring)
+            return "";
+        l.read();
+        context->poll();
+        if (!test::forbid(test::io_uring_calls, EPERM))
+            return "no filter";
+        l.hears.reset();
+        context.reset();
+        if (user.expired())
+            return "the kernel writes to memory that is gone";
+        return l.ours->reading() ? "still reading" : "";
+    });
+    CHECK(complaint == "");
 }

@@ -22,6 +22,25 @@
 #include <exception>
 #include <optional>
 
+/// Not in the unnamed namespace: there the optimiser knows of one implementation only, and calls that.
+namespace too_early {
+
+struct abstract {
+    abstract() { call_too_early(); }
+    virtual ~abstract() = default;
+    void call_too_early()
+    {
+        abstract* volatile self = this; // hides what it points to
+        self->not_yet();
+    }
+    virtual void not_yet() = 0;
+};
+struct concrete : abstract {
+    void not_yet() override {}
+};
+
+} // namespace too_early
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -73,20 +92,6 @@ void throw_from_noexcept() noexcept
     throws();
 }
 
-struct abstract {
-    abstract() { call_too_early(); }
-    virtual ~abstract() = default;
-    void call_too_early()
-    {
-        abstract* volatile self = this; // hides from the optimiser that there is nothing to call
-        self->not_yet();
-    }
-    virtual void not_yet() = 0;
-};
-struct concrete : abstract {
-    void not_yet() override {}
-};
-
 void kill_own_group()
 {
     ::kill(0, SIGTERM);
@@ -117,7 +122,7 @@ constexpr way ways[] = {
     {"abort", [] { std::abort(); }, SIGABRT, -1},
     {"std::terminate", [] { std::terminate(); }, SIGABRT, -1},
     {"throws from noexcept", throw_from_noexcept, SIGABRT, -1},
-    {"calls a pure virtual function", [] { concrete{}; }, SIGABRT, -1},
+    {"calls a pure virtual function", [] { too_early::concrete{}; }, SIGABRT, -1},
     {"pthread_exit", [] { ::pthread_exit(nullptr); }, 0, 1},
     {"kills its own process group", kill_own_group, SIGTERM, -1},
 };

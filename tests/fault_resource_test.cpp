@@ -181,7 +181,7 @@ TEST_CASE("where io_uring is refused the same calls run on the reactor", "[fault
     const int error = GENERATE(EPERM, ENOSYS, EMFILE, ENOMEM);
     CAPTURE(error);
     test::helper_process program{[&] {
-        expect(test::forbid_io_uring(error), "no seccomp filter");
+        expect(test::forbid(test::io_uring_calls, error), "no seccomp filter");
         asio::io_context context{1};
         expect(cofork::transport(context) == cofork::transport_kind::reactor, "not on the reactor");
         cofork::pool pool{context, {.workers = 2}};
