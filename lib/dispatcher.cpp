@@ -1,8 +1,7 @@
 #include "dispatcher.hpp"
 
+#include "failed_call.hpp"
 #include "place_registry.hpp"
-#include "process.hpp"
-#include "threads.hpp"
 
 #include <cofork/error.hpp>
 
@@ -12,11 +11,8 @@
 #include <asio/strand.hpp>
 
 #include <algorithm>
-#include <csignal>
 #include <system_error>
 #include <utility>
-
-#include <sys/wait.h>
 
 namespace cofork::detail {
 
@@ -24,35 +20,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
-/// A first worker needs about this long to boot; a call that is over by then needs no second one.
-constexpr auto first_growth = 2ms;
-constexpr auto next_growths = 500us;
-/// How long items may wait in the pipe of one worker before others are asked to take them.
-constexpr auto patience = 2ms;
 /// How often a gated call looks whether the item before the next has really begun.
 constexpr auto start_poll = 250us;
 constexpr auto progress_tick = 100ms;
 
-/// Workers that end by themselves before their first item: so many in so long, and the call fails.
-constexpr std::size_t most_early_ends = 5;
-constexpr auto early_ends_within = 10s;
-/// A refused fork is tried again after 10 ms, 20 ms, ... while no worker is left, this often.
-constexpr unsigned most_refusals = 6;
-
-std::exception_ptr failed_call(errc why, const std::string& text)
-{
-    return std::make_exception_ptr(std::system_error{make_error_code(why), text});
-}
-
-std::exception_ptr failed_call(std::error_code why)
-{
-    return std::make_exception_ptr(std::system_error{why});
-}
-
 } // namespace
 
-dispatcher::dispatcher(const asio::any_io_executor& ex, const dispatcher_setup& setup)
-    : strand_{asio::make_strand(ex)}, setup_{setup}, slots_(setup.workers), timer_{strand_}
+dispatcher::dispatcher(const asio::any_io_executor& ex, const crew_setup& setup)
+    : strand_{asio::make_strand(ex)}, crew_{strand_, setup, *this, guard_}, timer_{strand_}
 {
 }
 
@@ -61,66 +36,56 @@ dispatcher::~dispatcher()
     release();
 }
 
+template <typename Action>
+void dispatcher::on_strand(Action action)
+{
+    asio::post(strand_, [self = shared_from_this(), action = std::move(action)]() mutable {
+        const lock held{*self->guard_};
+        action();
+    });
+}
+
 void dispatcher::fork_now()
 {
-    if (worker_depth > deepest_worker)
-        throw std::system_error{make_error_code(errc::nested_too_deep)};
-    if (!setup_.with_threads && other_threads() != 0u)
-        throw std::system_error{make_error_code(errc::threads_running)};
-    try {
-        nursery_ = std::make_shared<nursery_client>(
-            strand_, static_cast<std::uint32_t>(slots_.size()), setup_.inherited, setup_.state, guard_);
-    }
-    catch (const std::system_error& e) {
-        throw std::system_error{make_error_code(errc::spawn_failed), e.what()};
-    }
-    if (watching_)
-        nursery_->watch(shared_from_this());
+    crew_.fork_nursery();
     place_registry::enlist(strand_, weak_from_this());
 }
 
 void dispatcher::add(std::shared_ptr<call> c)
 {
-    asio::post(strand_, [self = shared_from_this(), c = std::move(c)] {
-        const lock held{*self->guard_};
-        self->admit(c);
-    });
+    on_strand([this, c = std::move(c)] { admit(c); });
 }
 
 void dispatcher::admit(const std::shared_ptr<call>& c)
 {
     const entered inside{*this};
     if (closed_ && !c->stopping())
-        c->stop(failed_call(make_error_code(errc::pool_closed)), cancel_mode::kill);
+        c->stop(failed_call(errc::pool_closed), cancel_mode::kill);
     if (released_)
         return c->finish();
     if (calls_.empty())
-        allowed_ = std::max(1u, live());
+        crew_.start_small();
     calls_.push_back(c);
     serving_ = shared_from_this();
     if (c->opts().progress) {
-        c->report_progress(clock::now(), busy());
+        c->report_progress(clock::now(), crew_.busy());
         next_progress_ = std::min(next_progress_, clock::now() + progress_tick);
     }
-    watch(true);
+    crew_.watch(shared_from_this());
     turn();
 }
 
 void dispatcher::cancel(std::shared_ptr<call> c, bool kill)
 {
-    asio::post(strand_, [self = shared_from_this(), c = std::move(c), kill] {
-        const lock held{*self->guard_};
+    on_strand([this, c = std::move(c), kill] {
         c->stop(failed_call(asio::error::operation_aborted), kill ? cancel_mode::kill : cancel_mode::gentle);
-        self->turn();
+        turn();
     });
 }
 
 void dispatcher::poke()
 {
-    asio::post(strand_, [self = shared_from_this()] {
-        const lock held{*self->guard_};
-        self->turn();
-    });
+    on_strand([this] { turn(); });
 }
 
 void dispatcher::turn() noexcept
@@ -159,9 +124,11 @@ void dispatcher::leave() noexcept
 void dispatcher::run_turn()
 {
     const auto now = clock::now();
-    sweep();
+    crew_.sweep();
+    if (const auto why = calls_.empty() ? nullptr : crew_.hopeless())
+        fail_all(why);
     apply_stops(now);
-    recycle(); // before idle workers get more
+    crew_.recycle(); // before idle workers get more
     assign(now);
     if (now >= next_look_)
         look(now);
@@ -173,87 +140,18 @@ void dispatcher::run_turn()
 
 void dispatcher::on_report(const nursery_report& report) noexcept
 {
-    const auto& l = report.slot < slots_.size() ? slots_[report.slot] : nullptr;
-    if (!l || l->generation() != report.generation)
-        return;
-    if (report.news == nursery_news::spawned) {
-        ++stats_.spawned;
-        refusals_ = 0;
-        l->on_spawned(report.pid);
-        return;
-    }
-    const std::shared_ptr<link> keep = l;
     const entered inside{*this};
-    if (report.news == nursery_news::refused) {
-        refused(clock::now(), report.error);
-        keep->on_refused();
-    }
-    else {
-        ++stats_.ended;
-        stats_.killed += keep->killed() ? 1 : 0;
-        refusals_ = 0; // its process and its descriptors are free for another
-        no_spawn_before_ = {};
-        note_end(*keep, report);
-        keep->on_ended(report);
-    }
+    crew_.on_report(report, clock::now());
     turn();
-}
-
-/// Keeps a worker that cannot even begin from being forked for ever.
-void dispatcher::note_end(const link& l, const nursery_report& report)
-{
-    const auto now = clock::now();
-    if (l.answered() > 0)
-        early_ends_.clear();
-    if (l.answered() > 0 || l.killed() || l.has_started())
-        return;
-    const bool by_itself = report.code == CLD_EXITED || (report.status != SIGKILL && report.status != SIGTERM);
-    if (!by_itself)
-        return;
-    std::erase_if(early_ends_, [&](clock::time_point t) { return now - t > early_ends_within; });
-    early_ends_.push_back(now);
 }
 
 void dispatcher::on_nursery_lost() noexcept
 {
     const entered inside{*this};
-    // Its workers die with it (PR_SET_PDEATHSIG). What they had finished is in the pipes and pages, what they had
-    // not started goes to workers of a new nursery.
-    for (const auto& l : slots_) {
-        if (l)
-            l->take_back(); // its worker may live a moment longer, and must not start what another one gets now
-    }
-    const auto lost = std::move(nursery_);
-    lost->end();
     const bool nested = std::exchange(in_turn_, true); // nothing new before all are judged
-    for (const auto& l : slots_) {
-        if (l) {
-            ++stats_.ended;
-            l->on_ended({});
-        }
-    }
+    crew_.on_nursery_lost();
     in_turn_ = nested;
     turn();
-}
-
-/// Frees the slots of workers that are gone.
-void dispatcher::sweep()
-{
-    for (auto& l : slots_) {
-        if (!l || !l->gone())
-            continue;
-        if (!l->unfit().empty())
-            last_unfit_ = l->unfit();
-        l.reset();
-    }
-    if (early_ends_.size() >= most_early_ends && !calls_.empty()) {
-        fail_all(failed_call(errc::boot_failed, last_unfit_.empty() ? "workers end before their first item" : last_unfit_));
-        early_ends_.clear();
-    }
-    if (refusals_ > 0 && live_or_ending() == 0 && (stats_.spawned == 0 || refusals_ >= most_refusals)) {
-        fail_all(failed_call(errc::spawn_failed, std::system_category().message(refused_error_)));
-        refusals_ = 0;
-    }
 }
 
 void dispatcher::fail_all(const std::exception_ptr& why)
@@ -266,22 +164,15 @@ void dispatcher::apply_stops(clock::time_point now)
 {
     for (const auto& c : calls_) {
         if (now >= c->deadline() && !c->stopping())
-            c->stop(failed_call(make_error_code(errc::deadline)), cancel_mode::kill);
+            c->stop(failed_call(errc::deadline), cancel_mode::kill);
     }
-    for (const auto& l : slots_) {
-        if (!l || !l->owner() || !l->owner()->stopping())
-            continue;
-        if (l->owner()->must_kill())
-            l->kill(kill_reason::cancelled);
-        else if (l->waiting() > 0)
-            l->take_back();
-    }
+    crew_.apply_stops();
 }
 
 void dispatcher::assign(clock::time_point now)
 {
     wanting_ = false;
-    grow(now);
+    crew_.grow(now);
     for (std::size_t idle_rounds = 0; idle_rounds < calls_.size();) {
         const std::shared_ptr<call> c = calls_.front();
         calls_.pop_front();
@@ -290,37 +181,32 @@ void dispatcher::assign(clock::time_point now)
     }
 }
 
-/// More workers, the longer items wait: twice as many every half millisecond.
-void dispatcher::grow(clock::time_point now)
-{
-    if (!growing_ || now < next_growth_)
-        return;
-    allowed_ = std::min(setup_.workers, std::max(allowed_, live()) * 2);
-    next_growth_ = now + next_growths;
-    growing_ = false;
-}
-
 bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point now)
 {
-    if (c->stopping() || (c->gated() && !gate_known(*c)))
+    if (c->stopping())
         return false;
-    const unsigned held = static_cast<unsigned>(std::count_if(
-        slots_.begin(), slots_.end(), [&](const auto& l) { return l && l->owner() == c.get() && !l->gone(); }));
-    const unsigned most = std::min(setup_.workers, std::max(c->opts().workers, 1u));
-    std::shared_ptr<link> target = held < most ? idle_link() : nullptr;
-    const bool make_one = !target && held < most && may_spawn(now);
+    if (c->gated() && !crew_.starts_known(*c)) {
+        next_look_ = std::min(next_look_, now + start_poll);
+        return false;
+    }
+    const unsigned held = crew_.serving(*c);
+    const unsigned most = std::min(crew_.most(), std::max(c->opts().workers, 1u));
+    std::shared_ptr<link> target = held < most ? crew_.idle() : nullptr;
+    const bool make_one = !target && held < most && crew_.may_hire(now);
     if (!target && !make_one && c->prefetch())
-        target = shortest_link(*c);
+        target = crew_.shortest(*c);
     if (!target && !make_one) {
         wanting_ = wanting_ || held < most;
         return false;
     }
-    auto items = c->take(now, most, allowance(target.get()));
+    auto items = c->take(now, most, crew_.allowance(target.get()));
     if (!items)
         return false;
     try {
+        if (!target && !crew_.has_nursery())
+            fork_now(); // the first one of a pool is made early; here only after it was lost
         if (!target)
-            target = new_link(now);
+            target = crew_.hire(now);
     }
     catch (const std::system_error& e) { // no descriptors, as a rule: go on with the workers that there are
         c->give_back(std::move(*items));
@@ -330,120 +216,26 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
     if (c->opts().timeout.count() > 0)
         next_look_ = std::min(next_look_, now + c->opts().timeout);
     if (items->count > 1 || !target->idle())
-        next_look_ = std::min(next_look_, now + patience);
+        next_look_ = std::min(next_look_, now + crew::patience);
     target->dispatch(c, std::move(*items));
     return true;
 }
 
 void dispatcher::spawn_failed(clock::time_point now, const std::system_error& why)
 {
-    turn_again_ = true; // sweep() and apply_stops() decide whether this is the end
-    if (!nursery_ && why.code() == errc::threads_running) // lost, and now there are threads: no second one can be made
-        return fail_all(failed_call(make_error_code(errc::nursery_lost)));
-    refused(now, why.code().value());
-}
-
-/// A fork or a pipe was refused: not again before a while, which doubles.
-void dispatcher::refused(clock::time_point now, int error)
-{
-    refused_error_ = error;
-    ++refusals_;
-    no_spawn_before_ = now + 10ms * (1 << std::min(refusals_, 6u));
-}
-
-/// A gate counts from the moment when an item really started, which only the worker knows. While one of this call's
-/// items is on its way to its start, nobody knows when the next may follow.
-bool dispatcher::gate_known(call& c)
-{
-    for (const auto& l : slots_) {
-        if (!l || l->owner() != &c)
-            continue;
-        if (l->waiting_to_start()) {
-            next_look_ = std::min(next_look_, clock::now() + start_poll);
-            return false;
-        }
-        if (const auto since = l->running_since())
-            c.started(*since);
-    }
-    return true;
-}
-
-bool dispatcher::may_spawn(clock::time_point now)
-{
-    if (live() >= setup_.workers || now < no_spawn_before_)
-        return false;
-    if (std::none_of(slots_.begin(), slots_.end(), [](const auto& l) { return !l; }))
-        return false;
-    return live() < allowed_;
-}
-
-std::shared_ptr<link> dispatcher::idle_link() const
-{
-    for (const auto& l : slots_) {
-        if (l && l->alive() && l->idle() && allowance(l.get()) > 0)
-            return l;
-    }
-    return nullptr;
-}
-
-std::shared_ptr<link> dispatcher::shortest_link(const call& c) const
-{
-    for (const auto& l : slots_) {
-        if (l && l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0)
-            return l;
-    }
-    return nullptr;
-}
-
-std::shared_ptr<link> dispatcher::new_link(clock::time_point now)
-{
-    if (!nursery_)
-        fork_now(); // the first one of a pool is made early; here only after it was lost
-    const auto free = std::find(slots_.begin(), slots_.end(), nullptr);
-    const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
-    *free = link::start(strand_, *nursery_, slot, ++generations_, *this, guard_);
-    if (live() == 1)
-        next_growth_ = now + first_growth;
-    return *free;
-}
-
-unsigned dispatcher::live() const noexcept
-{
-    return static_cast<unsigned>(std::count_if(slots_.begin(), slots_.end(), [](const auto& l) { return l && l->alive(); }));
-}
-
-unsigned dispatcher::live_or_ending() const noexcept
-{
-    return static_cast<unsigned>(std::count_if(slots_.begin(), slots_.end(), [](const auto& l) { return l && !l->gone(); }));
-}
-
-unsigned dispatcher::busy() const noexcept
-{
-    return static_cast<unsigned>(
-        std::count_if(slots_.begin(), slots_.end(), [](const auto& l) { return l && l->alive() && !l->idle(); }));
+    turn_again_ = true; // the next turn decides whether this is the end
+    // Lost, and now there are threads: no second one can be made.
+    if (!crew_.has_nursery() && why.code() == errc::threads_running)
+        return fail_all(failed_call(errc::nursery_lost));
+    crew_.refused(now, why.code().value());
 }
 
 /// Timeouts; results that wait in a page; items that wait behind a long one while a worker is free.
 void dispatcher::look(clock::time_point now)
 {
-    next_look_ = clock::time_point::max();
-    const bool free_hands = idle_link() || live() < setup_.workers;
-    for (const auto& l : slots_) {
-        if (!l || !l->alive())
-            continue;
-        if (const auto again = l->look(now))
-            next_look_ = std::min(next_look_, *again);
-        if (!l->alive() || l->waiting() == 0)
-            continue;
-        const auto since = l->running_since();
-        if (free_hands && since && now - *since > patience) {
-            l->take_back();
-            turn_again_ = true;
-        }
-        else
-            next_look_ = std::min(next_look_, now + patience);
-    }
-    turn_again_ = turn_again_ || std::any_of(slots_.begin(), slots_.end(), [](const auto& l) { return l && l->alive() && l->idle(); });
+    const auto [again, freed] = crew_.look(now);
+    next_look_ = again;
+    turn_again_ = turn_again_ || freed;
 }
 
 void dispatcher::report(clock::time_point now)
@@ -455,28 +247,12 @@ void dispatcher::report(clock::time_point now)
             continue;
         any = true;
         if (due || c->progressed())
-            c->report_progress(now, busy());
+            c->report_progress(now, crew_.busy());
     }
     if (!any)
         next_progress_ = clock::time_point::max();
     else if (due)
         next_progress_ = now + progress_tick;
-}
-
-/// How many more items a worker may get before it is replaced; of a new one, when there is none.
-std::size_t dispatcher::allowance(const link* l) const noexcept
-{
-    const std::size_t most = setup_.fresh ? 1 : setup_.max_items;
-    const std::size_t had = l ? l->answered() + l->held_items() : 0;
-    return most == 0 ? std::size_t(-1) : most - std::min(most, had);
-}
-
-void dispatcher::recycle()
-{
-    for (const auto& l : slots_) {
-        if (l && l->alive() && l->idle() && allowance(l.get()) == 0)
-            l->retire();
-    }
 }
 
 void dispatcher::finish_calls()
@@ -488,14 +264,14 @@ void dispatcher::finish_calls()
         }
         const std::shared_ptr<call> c = calls_[i];
         calls_.erase(calls_.begin() + static_cast<std::ptrdiff_t>(i));
-        c->report_progress(clock::now(), busy(), true);
-        stats_.done += c->done();
+        c->report_progress(clock::now(), crew_.busy(), true);
+        done_ += c->done();
         finish(c);
     }
     if (!calls_.empty() || released_)
         return;
     serving_.reset();
-    watch(false);
+    crew_.unwatch();
     armed_for_ = clock::time_point::max();
     next_look_ = clock::time_point::max();
     timer_.cancel();
@@ -505,34 +281,16 @@ void dispatcher::finish_calls()
 
 void dispatcher::finish(const std::shared_ptr<call>& c)
 {
-    if (!one_call || !nursery_)
+    if (!one_call || !crew_.has_nursery())
         return c->finish();
-    // Reaped before the caller goes on: when it looks, there is no worker.
-    for (const auto& l : slots_) {
-        if (l)
-            l->detach();
-    }
-    slots_.assign(slots_.size(), nullptr);
     ending_ = c;
-    nursery_->async_end([self = shared_from_this()] {
+    // Reaped before the caller goes on: when it looks, there is no worker.
+    crew_.async_end([self = shared_from_this()] {
         const lock held{*self->guard_};
-        self->nursery_.reset();
+        self->crew_.nursery_ended();
         if (const auto last = std::exchange(self->ending_, nullptr))
             last->finish();
     });
-}
-
-void dispatcher::watch(bool on)
-{
-    if (watching_ == on)
-        return;
-    watching_ = on;
-    if (!nursery_)
-        return;
-    if (on)
-        nursery_->watch(shared_from_this());
-    else
-        nursery_->unwatch();
 }
 
 void dispatcher::arm(clock::time_point now)
@@ -545,10 +303,8 @@ void dispatcher::arm(clock::time_point now)
         if (const auto gate = c->waits_until(now))
             next = std::min(next, *gate);
     }
-    if (wanting_ && live() < setup_.workers) {
-        growing_ = true;
-        next = std::min(next, std::max(next_growth_, no_spawn_before_));
-    }
+    if (wanting_)
+        next = std::min(next, crew_.wait_for_more());
     if (next >= armed_for_)
         return; // it fires earlier than needed and looks again: cheaper than setting it anew every time
     armed_for_ = next;
@@ -564,18 +320,17 @@ void dispatcher::arm(clock::time_point now)
 
 void dispatcher::async_drain(std::function<void()> when_idle)
 {
-    asio::post(strand_, [self = shared_from_this(), when_idle = std::move(when_idle)]() mutable {
-        const lock held{*self->guard_};
-        self->closed_ = true;
-        auto reap = [self, when_idle = std::move(when_idle)] {
-            const lock again{*self->guard_};
+    on_strand([this, when_idle = std::move(when_idle)]() mutable {
+        closed_ = true;
+        auto reap = [self = shared_from_this(), when_idle = std::move(when_idle)] {
+            const lock held{*self->guard_};
             self->release();
             when_idle();
         };
-        if (self->calls_.empty())
+        if (calls_.empty())
             reap();
         else
-            self->when_idle_ = std::move(reap);
+            when_idle_ = std::move(reap);
     });
 }
 
@@ -618,10 +373,7 @@ void dispatcher::abandon(const std::shared_ptr<call>& c) noexcept
         return abandon();
     const lock held{*guard_};
     c->stop(failed_call(asio::error::operation_aborted), cancel_mode::kill);
-    asio::post(strand_, [self = shared_from_this()] {
-        const lock again{*self->guard_};
-        self->turn();
-    });
+    poke();
 }
 
 /// Kills and reaps every process and lets go of every descriptor.
@@ -629,25 +381,18 @@ void dispatcher::release() noexcept
 {
     released_ = true;
     timer_.cancel();
-    for (const auto& l : slots_) {
-        if (l)
-            l->detach();
-    }
-    if (nursery_)
-        nursery_->end();
-    nursery_.reset();
-    slots_.clear();
+    crew_.end();
     serving_.reset();
 }
 
 pool_stats dispatcher::stats() const
 {
     const lock held{*guard_};
-    pool_stats now = stats_;
+    pool_stats now;
+    crew_.count_into(now);
+    now.done = done_;
     for (const auto& c : calls_)
         now.done += c->done();
-    now.workers = live();
-    now.busy = busy();
     now.calls = calls_.size();
     return now;
 }

@@ -2,8 +2,7 @@
 // Calls on one side, workers on the other: decides who works on what, and when workers come and go.
 
 #include "call.hpp"
-#include "link.hpp"
-#include "nursery_client.hpp"
+#include "crew.hpp"
 
 #include <cofork/pool.hpp>
 
@@ -15,29 +14,16 @@
 #include <memory>
 #include <mutex>
 #include <system_error>
-#include <vector>
 
 namespace cofork::detail {
 
-/// A page and some kernel memory each: more is a slip of the pen.
-inline constexpr unsigned max_workers = 65536;
-
-struct dispatcher_setup {
-    unsigned workers;            ///< most at once, at least 1
-    work* inherited = nullptr;   ///< what a snapshot runs
-    state_maker* state = nullptr;
-    bool with_threads = false;
-    bool fresh = false;          ///< a new process for every item
-    std::size_t max_items = 0;   ///< recycle a worker after so many; 0 = never
-};
-
-/// One place: a nursery, its workers and the calls that they serve.
+/// One place: its workers and the calls that they serve.
 ///
 /// Everything runs on `executor()`, a strand; the mutex is for the destructor of a pool, which may come from another
 /// thread.
 class dispatcher final : public link_user, public nursery_user, public std::enable_shared_from_this<dispatcher> {
 public:
-    dispatcher(const asio::any_io_executor& ex, const dispatcher_setup& setup);
+    dispatcher(const asio::any_io_executor& ex, const crew_setup& setup);
     ~dispatcher();
 
     const asio::any_io_executor& executor() const noexcept { return strand_; }
@@ -74,40 +60,29 @@ private:
     void on_report(const nursery_report& report) noexcept override;
     void on_nursery_lost() noexcept override;
 
+    /// Runs `action` on the strand, later, with the lock held.
+    template <typename Action>
+    void on_strand(Action action);
+
     void admit(const std::shared_ptr<call>& c);
     void run_turn();
-    void sweep();
     void apply_stops(clock::time_point now);
     void assign(clock::time_point now);
-    void grow(clock::time_point now);
     bool assign_one(const std::shared_ptr<call>& c, clock::time_point now);
-    bool gate_known(call& c);
     void look(clock::time_point now);
     void report(clock::time_point now);
-    std::size_t allowance(const link* l) const noexcept;
-    void recycle();
     void finish_calls();
     void finish(const std::shared_ptr<call>& c);
 
-    std::shared_ptr<link> idle_link() const;
-    std::shared_ptr<link> shortest_link(const call& c) const;
-    bool may_spawn(clock::time_point now);
-    std::shared_ptr<link> new_link(clock::time_point now);
-    unsigned live() const noexcept;
-    unsigned live_or_ending() const noexcept;
-    unsigned busy() const noexcept;
-    void note_end(const link& l, const nursery_report& report);
     void spawn_failed(clock::time_point now, const std::system_error& why);
-    void refused(clock::time_point now, int error);
     void fail_all(const std::exception_ptr& why);
 
     void arm(clock::time_point now);
-    void watch(bool on);
     void release() noexcept;
 
     asio::any_io_executor strand_;
-    dispatcher_setup setup_;
     std::shared_ptr<std::recursive_mutex> guard_ = std::make_shared<std::recursive_mutex>();
+    crew crew_;
     bool in_turn_ = false;
     bool turn_again_ = false;
     bool closed_ = false;            // no new calls
@@ -116,31 +91,18 @@ private:
     bool abandon_later_ = false;     // asked for by one of them
     std::exception_ptr shut_down_later_;
 
-    std::shared_ptr<nursery_client> nursery_;
-    std::vector<std::shared_ptr<link>> slots_; // null: free
-    std::uint64_t generations_ = 0;
-    std::vector<clock::time_point> early_ends_; // workers that ended before their first item: not for ever
-    std::string last_unfit_;
-    clock::time_point no_spawn_before_{};
-    unsigned refusals_ = 0; // of fork or pipe, since the last success
-    int refused_error_ = 0;
-
     std::deque<std::shared_ptr<call>> calls_; // in turn: the front is asked first
     std::shared_ptr<dispatcher> serving_;     // ourselves while there are calls: nobody else owns a snapshot's place
     std::shared_ptr<call> ending_;           // one_call: over, while its workers are reaped
     std::function<void()> when_idle_;
-    bool watching_ = false;
 
     asio::steady_timer timer_;
     clock::time_point armed_for_ = clock::time_point::max();
     clock::time_point next_look_ = clock::time_point::max(); // at timeouts, and at results that wait in a page
-    clock::time_point next_growth_{};
     clock::time_point next_progress_ = clock::time_point::max();
     bool wanting_ = false; // items wait for a worker
-    bool growing_ = false;
-    unsigned allowed_ = 1; // workers that may exist now: grows while items wait
 
-    pool_stats stats_;
+    std::uint64_t done_ = 0; // items of calls that are over
 };
 
 } // namespace cofork::detail

@@ -1,11 +1,12 @@
 #include "link.hpp"
 
 #include "printable.hpp"
+#include "report.hpp"
 
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstring>
+#include <iterator>
 #include <system_error>
 
 #include <fcntl.h>
@@ -20,33 +21,13 @@ namespace {
 constexpr std::size_t default_pipe = 64 * 1024;
 constexpr int large_pipe = 1 << 20;
 
-clock::time_point at(std::uint64_t ns) noexcept
-{
-    return clock::time_point{std::chrono::nanoseconds{ns}}; // steady_clock is CLOCK_MONOTONIC (libstdc++, libc++)
-}
-
-owned_fd duplicate(const owned_fd& fd)
-{
-    owned_fd copy{::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)};
-    if (!copy)
-        throw std::system_error{errno, std::system_category(), "fcntl F_DUPFD_CLOEXEC"};
-    return copy;
-}
-
 } // namespace
 
 link::link(nursery_client& nursery, std::uint32_t slot, std::uint64_t generation, link_user& user,
     std::shared_ptr<std::recursive_mutex> guard)
-    : nursery_{&nursery}, user_{&user}, guard_{std::move(guard)}, pages_{nursery.pages()}, page_{pages_->get()[slot]}, slot_{slot}, generation_{generation}
+    : nursery_{&nursery}, user_{&user}, guard_{std::move(guard)}, page_{nursery.pages(), slot}, slot_{slot},
+      generation_{generation}
 {
-    // The worker that had this page before is gone.
-    page_.claim = 0;
-    page_.started_at = 0;
-    page_.finished = 0;
-    page_.booted = 0;
-    page_.busy = 0;
-    page_.flushed = 0;
-    page_.filled = 0;
 }
 
 std::shared_ptr<link> link::start(
@@ -56,7 +37,7 @@ std::shared_ptr<link> link::start(
     pipe_ends jobs = make_pipe();
     pipe_ends results = make_pipe();
     auto self = std::make_shared<link>(nursery, slot, generation, user, std::move(guard));
-    self->jobs_read_ = duplicate(jobs.read);
+    self->jobs_read_ = duplicate(jobs.read.get());
     self->results_fd_ = results.read.get();
     self->channel_ = channel::make(ex, std::move(results.read), std::move(jobs.write));
     nursery.spawn(slot, generation, std::move(jobs.read), std::move(results.write));
@@ -65,25 +46,10 @@ std::shared_ptr<link> link::start(
 
 void link::dispatch(std::shared_ptr<call> owner, item_run items)
 {
-    const job& work = *owner->the_job();
-    const byte_view captures = work.captures();
-    const std::size_t length = items.length(items.count);
-    const bool together = length <= default_pipe;
-    auto head = std::make_shared<byte_buffer>(sizeof(job_header));
-    head->reserve(sizeof(job_header) + captures.size() + (together ? length : 0));
-    store(head->data(), job_header{job_magic, epoch_, items.count, items.bytes ? 0u : 1u, items.first,
-                            reinterpret_cast<std::uint64_t>(work.code()), captures.size(), owner->opts().max_result});
-    head->insert(head->end(), captures.begin(), captures.end());
-    byte_view payload;
-    if (items.bytes)
-        payload = byte_view{*items.bytes}.subspan(items.offset, length);
-    if (together)
-        head->insert(head->end(), payload.begin(), payload.end());
-    unsent_.push_back({head, *head});
-    if (!together) {
-        unsent_.push_back({items.bytes, payload});
+    std::vector<segment> message = job_message(*owner, items, page_.epoch(), default_pipe);
+    if (message.size() > 1)
         ::fcntl(jobs_read_.get(), F_SETPIPE_SZ, large_pipe); // refused above the user's share: slower, still right
-    }
+    std::ranges::move(message, std::back_inserter(unsent_));
     items_ += items.count;
     held_.push_back({std::move(owner), std::move(items)});
     if (!channel_->writing())
@@ -185,44 +151,40 @@ void link::distrust(const char* why) noexcept
 
 bool link::take_reply(const reply_header& header, byte_view payload)
 {
+    std::optional<report> said;
     if (header.kind != reply_kind::value) {
-        const bool whole = payload.size() >= report_lead
-            && payload.size() - report_lead >= load<std::uint32_t>(payload.data() + sizeof(std::uint64_t));
-        if (!whole)
+        said = read_report(payload);
+        if (!said)
             return distrust("malformed report of an exception"), false;
     }
     if (header.kind == reply_kind::unfit) {
-        const auto type = load<std::uint32_t>(payload.data() + sizeof(std::uint64_t));
-        const byte_view text = payload.subspan(report_lead + type);
-        unfit_.assign(reinterpret_cast<const char*>(text.data()), text.size());
+        unfit_ = said->what;
         received_ = 0;
         return true;
     }
-    const std::uint32_t started = started_of(page_.claim.load(std::memory_order_acquire));
-    if (held_.empty() || started - header.sequence == 0 || started - header.sequence > items_)
+    const std::uint32_t ahead = page_.started() - header.sequence;
+    if (held_.empty() || ahead == 0 || ahead > items_)
         return distrust("reply for an item that it has not started"), false;
-    settle(header, payload);
+    const std::shared_ptr<call> owner = held_.front().owner;
+    const item_run one = pop_front();
+    if (const auto last = owner->gated() ? page_.last_start() : std::nullopt)
+        owner->started(*last);
+    if (!said)
+        owner->value(one, payload, pid_);
+    else
+        owner->failed(one, thrown(header.kind, *said));
     return !distrusted_;
 }
 
-void link::settle(const reply_header& header, byte_view payload)
+failure link::thrown(reply_kind kind, const report& said) const
 {
-    booted_ = true;
-    const std::shared_ptr<call> owner = held_.front().owner;
-    const item_run one = pop_front();
-    if (owner->gated())
-        owner->started(at(page_.started_at.load(std::memory_order_relaxed)));
-    if (header.kind == reply_kind::value)
-        return owner->value(one, payload, pid_);
     failure why;
-    why.kind = header.kind == reply_kind::limit ? failure_kind::limit : failure_kind::exception;
-    why.elapsed = std::chrono::nanoseconds{load<std::uint64_t>(payload.data()) & (~std::uint64_t{0} >> 1)};
-    const auto type = load<std::uint32_t>(payload.data() + sizeof(std::uint64_t));
-    const auto* const text = reinterpret_cast<const char*>(payload.data());
-    why.type.assign(text + report_lead, type);
-    why.what.assign(text + report_lead + type, payload.size() - report_lead - type);
+    why.kind = kind == reply_kind::limit ? failure_kind::limit : failure_kind::exception;
+    why.elapsed = said.elapsed;
+    why.type = said.type;
+    why.what = said.what;
     why.pid = pid_;
-    owner->failed(one, std::move(why));
+    return why;
 }
 
 item_run link::pop_front() noexcept
@@ -240,28 +202,24 @@ item_run link::pop_front() noexcept
 /// A batch is done: what its items cost decides how many go into the next.
 void link::measure() noexcept
 {
-    const std::uint64_t busy = page_.busy.load(std::memory_order_relaxed);
-    const std::uint32_t finished = page_.finished.load(std::memory_order_acquire);
+    const std::chrono::nanoseconds busy = page_.busy();
+    const std::uint32_t finished = page_.finished();
     const std::uint32_t items = finished - measured_from_;
     if (items > 0 && busy >= busy_seen_)
-        held_.front().owner->measured(items, std::chrono::nanoseconds{busy - busy_seen_});
+        held_.front().owner->measured(items, busy - busy_seen_);
     busy_seen_ = busy;
     measured_from_ = finished;
 }
 
 std::uint32_t link::started_unanswered() const noexcept
 {
-    const std::uint32_t n = started_of(page_.claim.load(std::memory_order_acquire)) - received_;
+    const std::uint32_t n = page_.started() - received_;
     return static_cast<std::uint32_t>(std::min<std::size_t>(n, items_)); // more is a lie about its own items only
 }
 
 void link::take_back()
 {
-    std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
-    while (!page_.claim.compare_exchange_weak(seen, make_claim(epoch_ + 1, started_of(seen)), std::memory_order_acq_rel)) {
-    }
-    ++epoch_;
-    std::size_t keep = std::min<std::size_t>(started_of(seen) - received_, items_);
+    std::size_t keep = std::min<std::size_t>(page_.raise_epoch() - received_, items_);
     std::deque<held> kept;
     for (held& h : held_) {
         if (keep >= h.items.count) {
@@ -296,24 +254,6 @@ void link::retire()
     channel_->close(); // end of file on the job pipe: the worker ends
 }
 
-std::optional<clock::time_point> link::running_since() const noexcept
-{
-    const std::uint32_t finished = page_.finished.load(std::memory_order_acquire);
-    const std::uint64_t claim = page_.claim.load(std::memory_order_acquire);
-    const std::uint64_t since = page_.started_at.load(std::memory_order_relaxed);
-    // `started_at` is written before the claim and may be the next item's already: then that one starts now.
-    if (started_of(claim) == finished)
-        return {};
-    return at(since);
-}
-
-std::optional<clock::time_point> link::last_start() const noexcept
-{
-    if (started_of(page_.claim.load(std::memory_order_acquire)) == 0)
-        return {};
-    return at(page_.started_at.load(std::memory_order_relaxed));
-}
-
 std::optional<clock::time_point> link::look(clock::time_point now)
 {
     if (!alive() || held_.empty())
@@ -333,8 +273,8 @@ std::optional<clock::time_point> link::look(clock::time_point now)
     // First make sure that it starts nothing more, then look whether the item has finished meanwhile: a result in
     // the pipe wins over the timer, and the next item must not pay for this one.
     take_back();
-    const std::uint32_t started = started_of(page_.claim.load(std::memory_order_acquire));
-    if (page_.finished.load(std::memory_order_acquire) == started)
+    const std::uint32_t started = page_.started();
+    if (page_.finished() == started)
         return {};
     const auto still = running_since();
     if (!still || now - *still < timeout)
@@ -349,17 +289,11 @@ void link::harvest() noexcept
 {
     if (distrusted_)
         return;
-    const std::uint64_t base = page_.flushed.load(std::memory_order_acquire);
-    const std::size_t filled = page_.filled.load(std::memory_order_acquire);
-    const std::uint64_t from = parser_.position();
-    if (filled > sizeof page_.out || from < base || from >= base + filled || pipe_position_ > from)
-        return; // nothing new, or still on its way through the pipe
-    const std::size_t known = from - base;
+    if (pipe_position_ > parser_.position())
+        return; // part of a reply has come by the pipe, and so will the rest
     try {
-        const std::vector<std::byte> copy(page_.out + known, page_.out + filled);
-        std::atomic_thread_fence(std::memory_order_acquire);
-        if (page_.flushed.load(std::memory_order_acquire) == base) // else it was overwritten, and comes by the pipe
-            feed(copy);
+        if (const auto replies = page_.unwritten(parser_.position()); !replies.empty())
+            feed(replies);
     }
     catch (const std::bad_alloc&) {
         // It comes by the pipe; of a worker that is dead the items are lost like any other allocation would be.
@@ -369,11 +303,6 @@ void link::harvest() noexcept
 void link::on_spawned(int pid) noexcept
 {
     pid_ = pid;
-}
-
-void link::on_refused() noexcept
-{
-    on_ended({});
 }
 
 void link::on_ended(std::optional<nursery_report> report) noexcept

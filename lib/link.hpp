@@ -3,7 +3,9 @@
 
 #include "call.hpp"
 #include "channel.hpp"
+#include "job_message.hpp"
 #include "nursery_client.hpp"
+#include "page_view.hpp"
 #include "reply_parser.hpp"
 
 #include <deque>
@@ -13,6 +15,8 @@
 #include <vector>
 
 namespace cofork::detail {
+
+struct report;
 
 class link_user {
 public:
@@ -64,13 +68,13 @@ public:
     /// running item is over its time. Returns when to look again, if a timeout is pending.
     std::optional<clock::time_point> look(clock::time_point now);
     /// Since when its present item runs; empty when none does.
-    std::optional<clock::time_point> running_since() const noexcept;
+    std::optional<clock::time_point> running_since() const noexcept { return page_.running_since(); }
     /// When the last item that it started was started; empty when it has started none.
-    std::optional<clock::time_point> last_start() const noexcept;
+    std::optional<clock::time_point> last_start() const noexcept { return page_.last_start(); }
 
     // Told by the nursery.
     void on_spawned(int pid) noexcept;
-    void on_refused() noexcept;
+    void on_refused() noexcept { on_ended({}); }
     void on_ended(std::optional<nursery_report> report) noexcept;
     /// The owner is going: no callback reaches it any more, pending reads and writes are cancelled.
     void detach() noexcept;
@@ -99,10 +103,6 @@ private:
         std::shared_ptr<call> owner;
         item_run items;
     };
-    struct segment {
-        std::shared_ptr<const byte_buffer> keep;
-        byte_view bytes;
-    };
 
     void on_read(std::error_code ec, std::size_t bytes) noexcept override;
     void on_written(std::error_code ec) noexcept override;
@@ -111,7 +111,7 @@ private:
     void write_more();
     void feed(byte_view bytes) noexcept;
     bool take_reply(const reply_header& header, byte_view payload);
-    void settle(const reply_header& header, byte_view payload);
+    failure thrown(reply_kind kind, const report& said) const;
     void arrived(std::size_t bytes) noexcept;
     void distrust(const char* why) noexcept;
     void measure() noexcept;
@@ -129,14 +129,12 @@ private:
     std::shared_ptr<channel> channel_;
     int results_fd_ = -1; // borrowed from the channel
     owned_fd jobs_read_;  // our copy: a pipe that has a reader cannot raise SIGPIPE in us
-    std::shared_ptr<shared_pages> pages_; // a lost nursery's live on while its workers are judged
-    page& page_;
+    page_view page_;
     std::uint32_t slot_;
     std::uint64_t generation_;
     std::deque<held> held_;  // in the order in which the worker starts them
     std::size_t items_ = 0;  // in held_
     std::uint32_t received_ = 0; // replies so far: the sequence of the next
-    std::uint32_t epoch_ = 0;
     reply_parser parser_;
     std::uint64_t pipe_position_ = 0; // bytes that came by the pipe; behind parser_.position() when some came by the page
     bool distrusted_ = false; // it broke the protocol: nothing more is believed
@@ -144,10 +142,9 @@ private:
     std::vector<std::byte> buffer_;
     std::span<std::byte> target_; // of the pending read, when it goes straight into a large reply
     std::deque<segment> unsent_;
-    std::uint64_t busy_seen_ = 0; // page_.busy when the running batch began
+    std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
     int pid_ = 0;
-    bool booted_ = false;
     kill_reason reason_ = kill_reason::none;
     std::uint32_t target_sequence_ = 0; // timeout: the item that is to blame
     const char* detail_ = nullptr;

@@ -42,6 +42,15 @@ private:
     int fd_ = -1;
 };
 
+/// A second descriptor of the same thing, close-on-exec and above stdio. Throws std::system_error: EMFILE (fcntl(2)).
+inline owned_fd duplicate(int fd)
+{
+    owned_fd copy{::fcntl(fd, F_DUPFD_CLOEXEC, 3)};
+    if (!copy)
+        throw std::system_error{errno, std::system_category(), "fcntl F_DUPFD_CLOEXEC"};
+    return copy;
+}
+
 struct pipe_ends {
     owned_fd read;
     owned_fd write;

@@ -75,7 +75,7 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
         check(o);
         if (o.workers == 0)
             return start_serial(ex, o, std::move(work));
-        dispatcher_setup setup;
+        crew_setup setup;
         setup.workers = most_workers(o, *work);
         setup.inherited = work->inherited();
         setup.with_threads = o.with_threads;

@@ -1,6 +1,7 @@
 #include <cofork/pool.hpp>
 
 #include "dispatcher.hpp"
+#include "failed_call.hpp"
 
 #include <cofork/error.hpp>
 
@@ -10,7 +11,7 @@ namespace cofork {
 
 pool::pool(asio::any_io_executor ex, pool_options options) : ex_{std::move(ex)}, state_{options.init.maker()}
 {
-    detail::dispatcher_setup setup;
+    detail::crew_setup setup;
     setup.workers = options.workers == all_cpus ? available_cpus() : options.workers;
     if (setup.workers == 0 || setup.workers > detail::max_workers)
         throw std::system_error{make_error_code(errc::invalid_options), "pool_options::workers is not between 1 and 65536"};
@@ -39,7 +40,7 @@ const std::type_info* pool::state_type() const noexcept
 
 void pool::close() noexcept
 {
-    dispatcher_->shut_down(std::make_exception_ptr(std::system_error{make_error_code(errc::pool_closed)}));
+    dispatcher_->shut_down(detail::failed_call(errc::pool_closed));
 }
 
 void pool::drain(std::function<void()> when_idle)

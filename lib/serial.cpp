@@ -1,5 +1,6 @@
 #include "serial.hpp"
 
+#include "failed_call.hpp"
 #include "place_registry.hpp"
 
 #include <cofork/error.hpp>
@@ -73,7 +74,7 @@ void serial::step()
         return;
     const auto now = clock::now();
     if (now >= call_.deadline())
-        call_.stop(std::make_exception_ptr(std::system_error{make_error_code(errc::deadline)}), cancel_mode::kill);
+        call_.stop(failed_call(errc::deadline), cancel_mode::kill);
     if (auto items = call_.take(now, 1)) {
         if (items->count > 1) {
             item_run rest = *items;
@@ -140,7 +141,7 @@ void serial::wait_until(clock::time_point when)
 void serial::cancel(bool kill) noexcept
 {
     asio::post(strand_, [self = shared_from_this(), kill] {
-        self->call_.stop(std::make_exception_ptr(std::system_error{make_error_code(asio::error::operation_aborted)}),
+        self->call_.stop(failed_call(asio::error::operation_aborted),
             kill ? cancel_mode::kill : cancel_mode::gentle);
         self->timer_.cancel();
         self->step();

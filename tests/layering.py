@@ -38,15 +38,20 @@ ROOMS = {
     "nursery_client": "nursery nursery_protocol owned_fd page process",
     # what decides in the parent
     "reply_parser": "frame",
+    "report": "frame",
     "item_run": "frame",
     "call": "dispatcher item_run pace",
-    "link": "call channel nursery_client reply_parser transport printable",
+    "job_message": "call frame item_run",
+    "page_view": "nursery_client page",
+    "link": "call channel job_message nursery_client page_view printable reply_parser report transport",
+    "failed_call": "",
+    "crew": "call failed_call link nursery_client process threads",
     "place_registry": "dispatcher serial",
-    "dispatcher": "call link nursery_client place_registry process threads transport",
-    "serial": "call place_registry",
+    "dispatcher": "call crew failed_call place_registry transport",
+    "serial": "call failed_call place_registry",
     # wiring
     "place": "call cpus dispatcher serial",
-    "pool": "cpus dispatcher",
+    "pool": "cpus dispatcher failed_call",
 }
 
 # Arrows of the table that point downwards all the same, from the source of a part to the whole that it belongs to. A call

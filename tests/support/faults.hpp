@@ -37,8 +37,9 @@ namespace test {
 
 inline std::string text_of(const std::string& path)
 {
-    std::ifstream file{path};
-    return {std::istreambuf_iterator<char>{file}, {}};
+    std::ostringstream text;
+    text << std::ifstream{path}.rdbuf(); // no exception where the process of a /proc file has ended meanwhile
+    return text.str();
 }
 
 /// Under AddressSanitizer a fork takes tens of milliseconds: it copies the tables of terabytes of shadow.

@@ -1,0 +1,325 @@
+#include "crew.hpp"
+
+#include "failed_call.hpp"
+#include "process.hpp"
+#include "threads.hpp"
+
+#include <cofork/error.hpp>
+
+#include <algorithm>
+#include <csignal>
+#include <system_error>
+#include <utility>
+
+#include <sys/wait.h>
+
+namespace cofork::detail {
+
+namespace {
+
+using namespace std::chrono_literals;
+
+/// A first worker needs about this long to boot; a call that is over by then needs no second one.
+constexpr auto first_growth = 2ms;
+constexpr auto next_growths = 500us;
+
+/// Workers that end by themselves before their first item: so many in so long, and the call fails.
+constexpr std::size_t most_early_ends = 5;
+constexpr auto early_ends_within = 10s;
+/// A refused fork is tried again after 10 ms, 20 ms, ... while no worker is left, this often.
+constexpr unsigned most_refusals = 6;
+
+} // namespace
+
+crew::crew(
+    const asio::any_io_executor& strand, const crew_setup& setup, link_user& user,
+    std::shared_ptr<std::recursive_mutex> guard)
+    : strand_{strand}, setup_{setup}, user_{user}, guard_{std::move(guard)}, slots_(setup.workers)
+{
+}
+
+void crew::fork_nursery()
+{
+    if (worker_depth > deepest_worker)
+        throw std::system_error{make_error_code(errc::nested_too_deep)};
+    if (!setup_.with_threads && other_threads() != 0u)
+        throw std::system_error{make_error_code(errc::threads_running)};
+    try {
+        nursery_ = std::make_shared<nursery_client>(
+            strand_, static_cast<std::uint32_t>(slots_.size()), setup_.inherited, setup_.state, guard_);
+    }
+    catch (const std::system_error& e) {
+        throw std::system_error{make_error_code(errc::spawn_failed), e.what()};
+    }
+    if (listener_)
+        nursery_->watch(listener_);
+}
+
+void crew::watch(std::shared_ptr<nursery_user> listener)
+{
+    if (listener_)
+        return;
+    listener_ = std::move(listener);
+    if (nursery_)
+        nursery_->watch(listener_);
+}
+
+void crew::unwatch() noexcept
+{
+    listener_.reset();
+    if (nursery_)
+        nursery_->unwatch();
+}
+
+void crew::on_report(const nursery_report& report, clock::time_point now) noexcept
+{
+    const std::shared_ptr<link> l = report.slot < slots_.size() ? slots_[report.slot] : nullptr;
+    if (!l || l->generation() != report.generation)
+        return;
+    if (report.news == nursery_news::spawned) {
+        ++spawned_;
+        refusals_ = 0;
+        return l->on_spawned(report.pid);
+    }
+    if (report.news == nursery_news::refused) {
+        refused(now, report.error);
+        return l->on_refused();
+    }
+    ++ended_;
+    killed_ += l->killed() ? 1 : 0;
+    refusals_ = 0; // its process and its descriptors are free for another
+    no_spawn_before_ = {};
+    note_end(*l, report, now);
+    l->on_ended(report);
+}
+
+/// Keeps a worker that cannot even begin from being forked for ever.
+void crew::note_end(const link& l, const nursery_report& report, clock::time_point now)
+{
+    if (l.answered() > 0)
+        early_ends_.clear();
+    if (l.answered() > 0 || l.killed() || l.has_started())
+        return;
+    const bool by_itself = report.code == CLD_EXITED || (report.status != SIGKILL && report.status != SIGTERM);
+    if (!by_itself)
+        return;
+    std::erase_if(early_ends_, [&](clock::time_point t) { return now - t > early_ends_within; });
+    early_ends_.push_back(now);
+}
+
+void crew::on_nursery_lost() noexcept
+{
+    for (const auto& l : links())
+        l->take_back(); // its worker may live a moment longer, and must not start what another one gets now
+    const auto lost = std::move(nursery_);
+    lost->end();
+    for (const auto& l : links()) {
+        ++ended_;
+        l->on_ended({});
+    }
+}
+
+unsigned crew::live() const noexcept
+{
+    return static_cast<unsigned>(std::ranges::count_if(links(), [](const auto& l) { return l->alive(); }));
+}
+
+unsigned crew::not_gone() const noexcept
+{
+    return static_cast<unsigned>(std::ranges::count_if(links(), [](const auto& l) { return !l->gone(); }));
+}
+
+unsigned crew::busy() const noexcept
+{
+    return static_cast<unsigned>(
+        std::ranges::count_if(links(), [](const auto& l) { return l->alive() && !l->idle(); }));
+}
+
+unsigned crew::serving(const call& c) const noexcept
+{
+    return static_cast<unsigned>(
+        std::ranges::count_if(links(), [&](const auto& l) { return l->owner() == &c && !l->gone(); }));
+}
+
+std::shared_ptr<link> crew::idle() const
+{
+    for (const auto& l : links()) {
+        if (l->alive() && l->idle() && allowance(l.get()) > 0)
+            return l;
+    }
+    return nullptr;
+}
+
+std::shared_ptr<link> crew::shortest(const call& c) const
+{
+    for (const auto& l : links()) {
+        if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0)
+            return l;
+    }
+    return nullptr;
+}
+
+std::size_t crew::allowance(const link* l) const noexcept
+{
+    const std::size_t most = setup_.fresh ? 1 : setup_.max_items;
+    const std::size_t had = l ? l->answered() + l->held_items() : 0;
+    return most == 0 ? std::size_t(-1) : most - std::min(most, had);
+}
+
+void crew::count_into(pool_stats& s) const noexcept
+{
+    s.spawned = spawned_;
+    s.ended = ended_;
+    s.killed = killed_;
+    s.workers = live();
+    s.busy = busy();
+}
+
+clock::time_point crew::wait_for_more() noexcept
+{
+    if (live() >= setup_.workers)
+        return clock::time_point::max();
+    growing_ = true;
+    return std::max(next_growth_, no_spawn_before_);
+}
+
+/// More workers, the longer items wait: twice as many every half millisecond.
+void crew::grow(clock::time_point now) noexcept
+{
+    if (!growing_ || now < next_growth_)
+        return;
+    allowed_ = std::min(setup_.workers, std::max(allowed_, live()) * 2);
+    next_growth_ = now + next_growths;
+    growing_ = false;
+}
+
+bool crew::may_hire(clock::time_point now) const noexcept
+{
+    const unsigned there = live();
+    return there < setup_.workers && there < allowed_ && now >= no_spawn_before_ &&
+           std::ranges::any_of(slots_, [](const auto& l) { return !l; });
+}
+
+std::shared_ptr<link> crew::hire(clock::time_point now)
+{
+    const auto free = std::ranges::find(slots_, nullptr);
+    const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
+    *free = link::start(strand_, *nursery_, slot, ++generations_, user_, guard_);
+    if (live() == 1)
+        next_growth_ = now + first_growth;
+    return *free;
+}
+
+void crew::refused(clock::time_point now, int error) noexcept
+{
+    refused_error_ = error;
+    ++refusals_;
+    no_spawn_before_ = now + 10ms * (1 << std::min(refusals_, 6u));
+}
+
+void crew::recycle()
+{
+    for (const auto& l : links()) {
+        if (l->alive() && l->idle() && allowance(l.get()) == 0)
+            l->retire();
+    }
+}
+
+void crew::sweep()
+{
+    for (auto& l : slots_) {
+        if (!l || !l->gone())
+            continue;
+        if (!l->unfit().empty())
+            last_unfit_ = l->unfit();
+        l.reset();
+    }
+}
+
+std::exception_ptr crew::hopeless()
+{
+    if (early_ends_.size() >= most_early_ends) {
+        early_ends_.clear();
+        return failed_call(
+            errc::boot_failed, last_unfit_.empty() ? "workers end before their first item" : last_unfit_);
+    }
+    if (refusals_ > 0 && not_gone() == 0 && (spawned_ == 0 || refusals_ >= most_refusals)) {
+        refusals_ = 0;
+        return failed_call(errc::spawn_failed, std::system_category().message(refused_error_));
+    }
+    return nullptr;
+}
+
+crew::sight crew::look(clock::time_point now)
+{
+    sight seen{clock::time_point::max(), false};
+    const bool free_hands = idle() || live() < setup_.workers;
+    for (const auto& l : links()) {
+        if (!l->alive())
+            continue;
+        if (const auto again = l->look(now))
+            seen.again = std::min(seen.again, *again);
+        if (!l->alive() || l->waiting() == 0)
+            continue;
+        const auto since = l->running_since();
+        if (free_hands && since && now - *since > patience) {
+            l->take_back();
+            seen.freed = true;
+        }
+        else
+            seen.again = std::min(seen.again, now + patience);
+    }
+    const auto is_free = [](const auto& l) { return l->alive() && l->idle(); };
+    seen.freed = seen.freed || std::ranges::any_of(links(), is_free);
+    return seen;
+}
+
+void crew::apply_stops()
+{
+    for (const auto& l : links()) {
+        if (!l->owner() || !l->owner()->stopping())
+            continue;
+        if (l->owner()->must_kill())
+            l->kill(kill_reason::cancelled);
+        else if (l->waiting() > 0)
+            l->take_back();
+    }
+}
+
+bool crew::starts_known(call& c) const
+{
+    for (const auto& l : links()) {
+        if (l->owner() != &c)
+            continue;
+        if (l->waiting_to_start())
+            return false;
+        if (const auto since = l->running_since())
+            c.started(*since);
+    }
+    return true;
+}
+
+void crew::detach() noexcept
+{
+    for (const auto& l : links())
+        l->detach();
+}
+
+void crew::async_end(std::function<void()> done)
+{
+    detach();
+    slots_.assign(slots_.size(), nullptr);
+    nursery_->async_end(std::move(done));
+}
+
+void crew::end() noexcept
+{
+    detach();
+    if (nursery_)
+        nursery_->end();
+    nursery_.reset();
+    listener_.reset();
+    slots_.clear();
+}
+
+} // namespace cofork::detail

@@ -1,0 +1,142 @@
+#pragma once
+// The workers of one place: which there are and which are free, when there may be more, and when to give up.
+
+#include "link.hpp"
+#include "nursery_client.hpp"
+
+#include <cofork/pool.hpp>
+
+#include <asio/any_io_executor.hpp>
+
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <ranges>
+#include <string>
+#include <vector>
+
+namespace cofork::detail {
+
+/// A page and some kernel memory each: more is a slip of the pen.
+inline constexpr unsigned max_workers = 65536;
+
+struct crew_setup {
+    unsigned workers;          ///< most at once, at least 1
+    work* inherited = nullptr; ///< what a snapshot runs
+    state_maker* state = nullptr;
+    bool with_threads = false;
+    bool fresh = false;        ///< a new process for every item
+    std::size_t max_items = 0; ///< recycle a worker after so many; 0 = never
+};
+
+/// Used on the strand of its place, which serialises everything.
+class crew {
+public:
+    crew(
+        const asio::any_io_executor& strand, const crew_setup& setup, link_user& user,
+        std::shared_ptr<std::recursive_mutex> guard);
+
+    // The nursery.
+
+    /// Throws std::system_error: errc::threads_running, errc::nested_too_deep, errc::spawn_failed.
+    void fork_nursery();
+    bool has_nursery() const noexcept { return nursery_ != nullptr; }
+    /// While somebody listens to its reports, the context has work.
+    void watch(std::shared_ptr<nursery_user> listener);
+    void unwatch() noexcept;
+    void on_report(const nursery_report& report, clock::time_point now) noexcept;
+    /// It ended, and its workers with it. What they had finished is in the pipes and pages; what they had not started
+    /// goes back to its calls.
+    void on_nursery_lost() noexcept;
+
+    // Who is there.
+
+    auto links() const
+    {
+        return slots_ | std::views::filter([](const std::shared_ptr<link>& l) { return l != nullptr; });
+    }
+    unsigned most() const noexcept { return setup_.workers; }
+    unsigned live() const noexcept;
+    unsigned busy() const noexcept;
+    unsigned serving(const call& c) const noexcept;
+    std::shared_ptr<link> idle() const;
+    /// One that works for `c` already and has room for a second batch.
+    std::shared_ptr<link> shortest(const call& c) const;
+    /// How many more items a worker may get before it is replaced; of a new one, when there is none.
+    std::size_t allowance(const link* l) const noexcept;
+    void count_into(pool_stats& s) const noexcept;
+
+    // Who comes and goes.
+
+    /// A call begins where there was none: one worker, and more only while items wait.
+    void start_small() noexcept { allowed_ = std::max(1u, live()); }
+    /// Items wait for a worker. Returns when there may be one more.
+    clock::time_point wait_for_more() noexcept;
+    void grow(clock::time_point now) noexcept;
+    bool may_hire(clock::time_point now) const noexcept;
+    /// Throws std::system_error of fork_nursery() and of link::start(). Precondition: may_hire(), has_nursery().
+    std::shared_ptr<link> hire(clock::time_point now);
+    /// A fork or a pipe was refused: not again before a while, which doubles.
+    void refused(clock::time_point now, int error) noexcept;
+    /// Lets those go that have had all the items that they may have.
+    void recycle();
+    /// Frees the slots of workers that are gone.
+    void sweep();
+    /// Why it is no use to go on, when that is so; then counts from the start again.
+    std::exception_ptr hopeless();
+
+    // What they do.
+
+    /// How long items may wait in the pipe of one worker before others are asked to take them.
+    static constexpr std::chrono::milliseconds patience{2};
+
+    struct sight {
+        clock::time_point again; ///< when to look again; max() = no need
+        bool freed;              ///< a worker is free, or items are
+    };
+    /// Kills what is over its time, takes results that wait in a page, and takes back items that wait behind a long
+    /// one while a worker is free.
+    sight look(clock::time_point now);
+    /// Ends what stopped calls have running or waiting.
+    void apply_stops();
+    /// A gate counts from the moment when an item really started, which only its worker knows. Tells `c` about those
+    /// that run; false while one is on its way to its start, and nobody knows when the next may follow.
+    bool starts_known(call& c) const;
+
+    // How it ends.
+
+    /// No worker's news reaches the place any more.
+    void detach() noexcept;
+    /// detach(), then `done` on the strand once all are reaped.
+    void async_end(std::function<void()> done);
+    void nursery_ended() noexcept { nursery_.reset(); }
+    /// The same, blocking. Afterwards there is no slot for anybody.
+    void end() noexcept;
+
+private:
+    unsigned not_gone() const noexcept;
+    void note_end(const link& l, const nursery_report& report, clock::time_point now);
+
+    asio::any_io_executor strand_;
+    crew_setup setup_;
+    link_user& user_;
+    std::shared_ptr<std::recursive_mutex> guard_; // the place's
+    std::shared_ptr<nursery_client> nursery_;
+    std::shared_ptr<nursery_user> listener_; // while there are calls
+    std::vector<std::shared_ptr<link>> slots_; // null: free
+    std::uint64_t generations_ = 0;
+    std::uint64_t spawned_ = 0;
+    std::uint64_t ended_ = 0;
+    std::uint64_t killed_ = 0;
+    std::vector<clock::time_point> early_ends_; // workers that ended before their first item: not for ever
+    std::string last_unfit_;
+    clock::time_point no_spawn_before_{};
+    unsigned refusals_ = 0; // of fork or pipe, since the last success
+    int refused_error_ = 0;
+    clock::time_point next_growth_{};
+    bool growing_ = false;
+    unsigned allowed_ = 1; // workers that may exist now: grows while items wait
+};
+
+} // namespace cofork::detail

@@ -1,0 +1,69 @@
+#include "page_view.hpp"
+
+#include <utility>
+
+namespace cofork::detail {
+
+page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
+    : pages_{std::move(pages)}, page_{pages_->get()[slot]}
+{
+    page_.claim = 0;
+    page_.started_at = 0;
+    page_.finished = 0;
+    page_.booted = 0;
+    page_.busy = 0;
+    page_.flushed = 0;
+    page_.filled = 0;
+}
+
+std::uint32_t page_view::raise_epoch() noexcept
+{
+    std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
+    while (
+        !page_.claim.compare_exchange_weak(seen, make_claim(epoch_ + 1, started_of(seen)), std::memory_order_acq_rel)) {
+    }
+    ++epoch_;
+    return started_of(seen);
+}
+
+std::chrono::nanoseconds page_view::busy() const noexcept
+{
+    return std::chrono::nanoseconds{page_.busy.load(std::memory_order_relaxed)};
+}
+
+page_view::time_point page_view::start_of_last() const noexcept
+{
+    // steady_clock is CLOCK_MONOTONIC (libstdc++, libc++).
+    return time_point{std::chrono::nanoseconds{page_.started_at.load(std::memory_order_relaxed)}};
+}
+
+std::optional<page_view::time_point> page_view::running_since() const noexcept
+{
+    const std::uint32_t ended = finished();
+    if (started() == ended)
+        return {};
+    // `started_at` is written before the claim and may be the next item's already: then that one starts now.
+    return start_of_last();
+}
+
+std::optional<page_view::time_point> page_view::last_start() const noexcept
+{
+    if (started() == 0)
+        return {};
+    return start_of_last();
+}
+
+std::vector<std::byte> page_view::unwritten(std::uint64_t position) const
+{
+    const std::uint64_t base = page_.flushed.load(std::memory_order_acquire);
+    const std::size_t filled = page_.filled.load(std::memory_order_acquire);
+    if (filled > sizeof page_.out || position < base || position >= base + filled)
+        return {};
+    std::vector<std::byte> copy(page_.out + (position - base), page_.out + filled);
+    std::atomic_thread_fence(std::memory_order_acquire);
+    if (page_.flushed.load(std::memory_order_acquire) != base) // overwritten meanwhile; it comes by the pipe
+        return {};
+    return copy;
+}
+
+} // namespace cofork::detail
