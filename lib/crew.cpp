@@ -77,11 +77,11 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
     if (!l || l->generation() != report.generation)
         return;
     if (report.news == nursery_news::spawned) {
-        ++spawned_;
         refusals_ = 0;
         return l->on_spawned(report.pid);
     }
     if (report.news == nursery_news::refused) {
+        --spawned_;
         refused(now, report.error);
         return l->on_refused();
     }
@@ -205,6 +205,7 @@ std::shared_ptr<link> crew::hire(clock::time_point now)
     const auto free = std::ranges::find(slots_, nullptr);
     const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
     *free = link::start(strand_, *nursery_, slot, ++generations_, user_, guard_);
+    ++spawned_; // its replies may come before the news of it
     if (live() == 1)
         next_growth_ = now + first_growth;
     return *free;

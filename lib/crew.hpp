@@ -113,6 +113,8 @@ public:
     void nursery_ended() noexcept { nursery_.reset(); }
     /// The same, blocking. Afterwards there is no slot for anybody.
     void end() noexcept;
+    /// The context is gone.
+    void forget_executor() noexcept { strand_ = {}; }
 
 private:
     unsigned not_gone() const noexcept;

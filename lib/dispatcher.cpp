@@ -27,7 +27,7 @@ constexpr auto progress_tick = 100ms;
 } // namespace
 
 dispatcher::dispatcher(const asio::any_io_executor& ex, const crew_setup& setup)
-    : strand_{asio::make_strand(ex)}, crew_{strand_, setup, *this, guard_}, timer_{strand_}
+    : io_{ex}, strand_{asio::make_strand(ex)}, crew_{strand_, setup, *this, guard_}, timer_{strand_}
 {
 }
 
@@ -39,8 +39,11 @@ dispatcher::~dispatcher()
 template <typename Action>
 void dispatcher::on_strand(Action action)
 {
+    const lock held{*guard_};
+    if (!strand_)
+        return; // its context is gone
     asio::post(strand_, [self = shared_from_this(), action = std::move(action)]() mutable {
-        const lock held{*self->guard_};
+        const lock again{*self->guard_};
         action();
     });
 }
@@ -53,7 +56,14 @@ void dispatcher::fork_now()
 
 void dispatcher::add(std::shared_ptr<call> c)
 {
-    on_strand([this, c = std::move(c)] { admit(c); });
+    const lock held{*guard_};
+    if (!strand_)
+        return c->finish(failed_call(errc::pool_closed));
+    arriving_.push_back(c);
+    on_strand([this, c = std::move(c)] {
+        if (std::erase(arriving_, c) > 0) // else it was ended in the meantime
+            admit(c);
+    });
 }
 
 void dispatcher::admit(const std::shared_ptr<call>& c)
@@ -274,7 +284,7 @@ void dispatcher::finish_calls()
     crew_.unwatch();
     armed_for_ = clock::time_point::max();
     next_look_ = clock::time_point::max();
-    timer_.cancel();
+    timer_->cancel();
     if (when_idle_)
         asio::post(strand_, std::exchange(when_idle_, nullptr));
 }
@@ -308,8 +318,8 @@ void dispatcher::arm(clock::time_point now)
     if (next >= armed_for_)
         return; // it fires earlier than needed and looks again: cheaper than setting it anew every time
     armed_for_ = next;
-    timer_.expires_at(next);
-    timer_.async_wait([self = shared_from_this()](std::error_code ec) {
+    timer_->expires_at(next);
+    timer_->async_wait([self = shared_from_this()](std::error_code ec) {
         if (ec)
             return;
         const lock held{*self->guard_};
@@ -343,9 +353,7 @@ void dispatcher::shut_down(const std::exception_ptr& why) noexcept
         shut_down_later_ = why;
         return;
     }
-    auto calls = std::exchange(calls_, {});
-    if (ending_)
-        calls.push_back(std::exchange(ending_, nullptr));
+    const auto calls = take_all_calls();
     release();
     for (const auto& c : calls)
         c->finish(why);
@@ -359,9 +367,7 @@ void dispatcher::abandon() noexcept
         abandon_later_ = true;
         return;
     }
-    auto calls = std::exchange(calls_, {});
-    if (ending_)
-        calls.push_back(std::exchange(ending_, nullptr));
+    const auto calls = take_all_calls();
     release();
     for (const auto& c : calls)
         c->the_job()->abandon();
@@ -376,11 +382,31 @@ void dispatcher::abandon(const std::shared_ptr<call>& c) noexcept
     poke();
 }
 
+void dispatcher::context_ended() noexcept
+{
+    const lock held{*guard_};
+    abandon();
+    // A strand's destructor reaches into the context.
+    crew_.forget_executor();
+    strand_ = {};
+    io_ = {};
+}
+
+std::vector<std::shared_ptr<call>> dispatcher::take_all_calls() noexcept
+{
+    std::vector<std::shared_ptr<call>> all = std::exchange(arriving_, {});
+    all.insert(all.end(), calls_.begin(), calls_.end());
+    calls_.clear();
+    if (ending_)
+        all.push_back(std::exchange(ending_, nullptr));
+    return all;
+}
+
 /// Kills and reaps every process and lets go of every descriptor.
 void dispatcher::release() noexcept
 {
     released_ = true;
-    timer_.cancel();
+    timer_.reset();
     crew_.end();
     serving_.reset();
 }

@@ -3,6 +3,7 @@
 
 #include "call.hpp"
 #include "crew.hpp"
+#include "place_registry.hpp"
 
 #include <cofork/pool.hpp>
 
@@ -13,7 +14,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <system_error>
+#include <vector>
 
 namespace cofork::detail {
 
@@ -21,12 +24,17 @@ namespace cofork::detail {
 ///
 /// Everything runs on `executor()`, a strand; the mutex is for the destructor of a pool, which may come from another
 /// thread.
-class dispatcher final : public link_user, public nursery_user, public std::enable_shared_from_this<dispatcher> {
+class dispatcher final : public link_user,
+                         public nursery_user,
+                         public registered_place,
+                         public std::enable_shared_from_this<dispatcher> {
 public:
     dispatcher(const asio::any_io_executor& ex, const crew_setup& setup);
     ~dispatcher();
 
+    /// Both are empty once the context is gone.
     const asio::any_io_executor& executor() const noexcept { return strand_; }
+    const asio::any_io_executor& io_executor() const noexcept { return io_; }
 
     /// Forks the nursery. Throws std::system_error: errc::threads_running, and those of fork(2).
     void fork_now();
@@ -59,6 +67,7 @@ private:
 
     void on_report(const nursery_report& report) noexcept override;
     void on_nursery_lost() noexcept override;
+    void context_ended() noexcept override;
 
     /// Runs `action` on the strand, later, with the lock held.
     template <typename Action>
@@ -78,8 +87,10 @@ private:
     void fail_all(const std::exception_ptr& why);
 
     void arm(clock::time_point now);
+    std::vector<std::shared_ptr<call>> take_all_calls() noexcept;
     void release() noexcept;
 
+    asio::any_io_executor io_;
     asio::any_io_executor strand_;
     std::shared_ptr<std::recursive_mutex> guard_ = std::make_shared<std::recursive_mutex>();
     crew crew_;
@@ -91,12 +102,13 @@ private:
     bool abandon_later_ = false;     // asked for by one of them
     std::exception_ptr shut_down_later_;
 
+    std::vector<std::shared_ptr<call>> arriving_; // given to us, and not yet seen on the strand
     std::deque<std::shared_ptr<call>> calls_; // in turn: the front is asked first
     std::shared_ptr<dispatcher> serving_;     // ourselves while there are calls: nobody else owns a snapshot's place
     std::shared_ptr<call> ending_;           // one_call: over, while its workers are reaped
     std::function<void()> when_idle_;
 
-    asio::steady_timer timer_;
+    std::optional<asio::steady_timer> timer_; // none when nothing follows any more
     clock::time_point armed_for_ = clock::time_point::max();
     clock::time_point next_look_ = clock::time_point::max(); // at timeouts, and at results that wait in a page
     clock::time_point next_progress_ = clock::time_point::max();

@@ -65,6 +65,8 @@ std::string cause_of(const failure& why)
     // `what` may already begin with the ending, told in the same words.
     const bool told = !ending.empty() && what.starts_with(ending);
     for (const std::string& part : {told ? std::string{} : ending, what}) {
+        if (part == cause)
+            continue; // the text of some exceptions is their type
         if (!cause.empty() && !part.empty())
             cause += ": ";
         cause += part;

@@ -1,16 +1,13 @@
 #include "link.hpp"
 
-#include "printable.hpp"
 #include "report.hpp"
 
 #include <algorithm>
 #include <cerrno>
-#include <csignal>
 #include <iterator>
 #include <system_error>
 
 #include <fcntl.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace cofork::detail {
@@ -170,7 +167,7 @@ bool link::take_reply(const reply_header& header, byte_view payload)
     if (const auto last = owner->gated() ? page_.last_start() : std::nullopt)
         owner->started(*last);
     if (!said)
-        owner->value(one, payload, pid_);
+        owner->value(one, payload, pid());
     else
         owner->failed(one, thrown(header.kind, *said));
     return !distrusted_;
@@ -183,7 +180,7 @@ failure link::thrown(reply_kind kind, const report& said) const
     why.elapsed = said.elapsed;
     why.type = said.type;
     why.what = said.what;
-    why.pid = pid_;
+    why.pid = pid();
     return why;
 }
 
@@ -243,7 +240,10 @@ void link::kill(kill_reason why, const char* detail)
     take_back();
     reason_ = why;
     detail_ = detail;
-    nursery_->kill(slot_, generation_);
+    if (why == kill_reason::timeout)
+        nursery_->question(slot_, generation_);
+    else
+        nursery_->kill(slot_, generation_);
 }
 
 void link::retire()
@@ -351,38 +351,12 @@ void link::judge() noexcept
         const std::shared_ptr<call> owner = held_.front().owner;
         const item_run one = pop_front();
         ++received_;
-        owner->failed(one, blame(is_target));
+        owner->failed(one, blame({end_, reason_, detail_}, page_, pid(), is_target));
     }
     for (held& h : held_)
         h.owner->give_back(std::move(h.items));
     held_.clear();
     items_ = 0;
-}
-
-failure link::blame(bool is_target) const
-{
-    failure why;
-    why.kind = failure_kind::crashed;
-    why.pid = pid_;
-    if (const auto since = last_start())
-        why.elapsed = std::max(clock::now() - *since, clock::duration{0});
-    if (end_ && end_->code == CLD_EXITED)
-        why.exit_code = end_->status;
-    else
-        why.signal = end_ ? end_->status : SIGKILL; // of a lost nursery: its workers were killed with it
-    if (reason_ == kill_reason::timeout && is_target) {
-        why.kind = failure_kind::timeout;
-        why.what = "did not end in time; the worker was killed";
-    }
-    else if (reason_ == kill_reason::protocol) {
-        why.kind = failure_kind::protocol;
-        why.what = detail_ ? detail_ : "";
-    }
-    else if (reason_ == kill_reason::cancelled)
-        why.kind = failure_kind::cancelled;
-    else
-        why.what = ending_text(why.signal, why.exit_code);
-    return why;
 }
 
 void link::detach() noexcept

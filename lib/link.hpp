@@ -1,6 +1,7 @@
 #pragma once
 // One worker as the parent sees it: what it holds, what it has answered, whom to blame when it ends.
 
+#include "blame.hpp"
 #include "call.hpp"
 #include "channel.hpp"
 #include "job_message.hpp"
@@ -40,9 +41,6 @@ public:
 private:
     link_user& user_;
 };
-
-/// Why the parent kills a worker.
-enum class kill_reason { none, timeout, cancelled, protocol };
 
 class link final : public channel_user, public std::enable_shared_from_this<link> {
 public:
@@ -119,7 +117,8 @@ private:
     void end_when_quiet() noexcept;
     void drain() noexcept;
     void judge() noexcept;
-    failure blame(bool is_target) const;
+    /// Replies may come before the nursery's news of their worker.
+    int pid() const noexcept { return pid_ != 0 ? pid_ : page_.pid(); }
     std::uint32_t started_unanswered() const noexcept;
     item_run pop_front() noexcept;
 

@@ -1,6 +1,8 @@
 #include "nursery.hpp"
 
+#include "crash_handler.hpp"
 #include "process.hpp"
+#include "symboliser.hpp"
 #include "worker.hpp"
 
 #include <array>
@@ -9,6 +11,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
+#include <optional>
 #include <vector>
 
 #include <fcntl.h>
@@ -20,6 +24,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace cofork::detail {
@@ -28,7 +33,8 @@ namespace {
 
 class nursery {
 public:
-    explicit nursery(const nursery_setup& setup) : setup_{setup}, children_(setup.slots)
+    explicit nursery(const nursery_setup& setup)
+        : setup_{setup}, children_(setup.slots), symboliser_{setup.pages, setup.slots}
     {
         setup_.control = above_stdio(owned_fd{setup.control}).release();
         close_others(std::array{setup_.control});
@@ -45,8 +51,9 @@ public:
         if (!ended_ || ::getppid() != setup_.parent) // it died before we could watch it
             ::_exit(EXIT_FAILURE);
         for (;;) {
-            std::array<pollfd, 3> watched{{{setup_.control, POLLIN, 0}, {ended_.get(), POLLIN, 0}, {parent_.get(), POLLIN, 0}}};
-            if (::poll(watched.data(), watched.size(), -1) < 0 && errno != EINTR)
+            std::array<pollfd, 4> watched{{{setup_.control, POLLIN, 0}, {ended_.get(), POLLIN, 0},
+                {parent_.get(), POLLIN, 0}, {symboliser_.descriptor(), POLLIN, 0}}};
+            if (::poll(watched.data(), watched.size(), patience()) < 0 && errno != EINTR)
                 end();
             if (watched[2].revents != 0)
                 end();
@@ -54,14 +61,71 @@ public:
                 reap_ended();
             if (watched[0].revents != 0)
                 hear();
+            if (watched[3].revents != 0)
+                hear_names();
+            if (waiting_ > 0)
+                end_waits();
         }
     }
 
 private:
     struct child {
-        pid_t pid = 0; // 0: the slot is free
+        pid_t pid = 0; // 0: the slot is free, or its worker is dead and being named
         std::uint64_t generation = 0;
+        std::int64_t until = 0;               // when the wait for its answer or for its names is over; 0: no wait
+        std::optional<nursery_report> ending; // to be told once the names of its crash are there
     };
+
+    /// A worker that was asked where it is has so long to tell.
+    static constexpr std::int64_t answer_ms = 20;
+    /// The symboliser reads debug information the first time: ample for most programs.
+    static constexpr std::int64_t naming_ms = 2000;
+
+    static std::int64_t now_ms() noexcept
+    {
+        timespec t{};
+        ::clock_gettime(CLOCK_MONOTONIC, &t);
+        return std::int64_t{t.tv_sec} * 1000 + t.tv_nsec / 1'000'000;
+    }
+
+    /// For poll(2).
+    int patience() const noexcept
+    {
+        if (waiting_ == 0)
+            return -1;
+        std::int64_t first = std::numeric_limits<std::int64_t>::max();
+        for (const child& c : children_)
+            first = c.until != 0 ? std::min(first, c.until) : first;
+        return static_cast<int>(std::max<std::int64_t>(first - now_ms(), 0) + 1); // its clock is finer than ours
+    }
+
+    void begin_wait(child& c, std::int64_t ms) noexcept
+    {
+        end_wait(c);
+        c.until = now_ms() + ms;
+        ++waiting_;
+    }
+    void end_wait(child& c) noexcept
+    {
+        waiting_ -= c.until != 0 ? 1 : 0;
+        c.until = 0;
+    }
+
+    void end_waits() noexcept
+    {
+        const std::int64_t now = now_ms();
+        for (child& c : children_) {
+            if (c.until == 0 || now < c.until)
+                continue;
+            end_wait(c);
+            if (c.pid != 0)
+                kill_family(c.pid); // it did not answer
+            if (c.ending) {
+                symboliser_.give_up();
+                return tell_all_unnamed();
+            }
+        }
+    }
 
     /// What the workers inherit and never have to do themselves.
     void settle() noexcept
@@ -90,10 +154,11 @@ private:
             return;
         if (got != sizeof request || request.slot >= children_.size())
             end(); // 0: the parent closed the socket, or is gone
-        if (request.verb == nursery_verb::kill)
-            kill_child(request);
-        else
-            spawn(request, std::move(pipes[0]), std::move(pipes[1]));
+        switch (request.verb) {
+        case nursery_verb::spawn: return spawn(request, std::move(pipes[0]), std::move(pipes[1]));
+        case nursery_verb::kill: return kill_child(request);
+        case nursery_verb::question: return question_child(request);
+        }
     }
 
     ssize_t receive(nursery_request& request, std::array<owned_fd, 2>& pipes) noexcept
@@ -129,7 +194,7 @@ private:
         }
         else {
             ::setpgid(pid, pid); // here and in the worker: whoever comes first
-            children_[request.slot] = {pid, request.generation};
+            children_[request.slot] = {pid, request.generation, 0, {}};
             report.pid = pid;
         }
         tell(report);
@@ -181,6 +246,15 @@ private:
             kill_family(target.pid);
     }
 
+    void question_child(const nursery_request& request) noexcept
+    {
+        child& target = children_[request.slot];
+        if (target.pid == 0 || target.generation != request.generation)
+            return;
+        ::kill(target.pid, question_signal());
+        begin_wait(target, answer_ms);
+    }
+
     /// Precondition: `pid` is a child that has not been reaped, so that neither number can be a stranger's.
     static void kill_family(pid_t pid) noexcept
     {
@@ -197,6 +271,7 @@ private:
         while (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
             kill_family(info.si_pid); // whoever f left behind in its process group ends with the worker
             ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED);
+            symboliser_.reaped(info.si_pid);
             report_end(info);
             info = {};
         }
@@ -205,13 +280,49 @@ private:
     void report_end(const siginfo_t& info) noexcept
     {
         for (std::uint32_t slot = 0; slot < children_.size(); ++slot) {
-            if (children_[slot].pid != info.si_pid)
+            child& c = children_[slot];
+            if (c.pid != info.si_pid)
                 continue;
-            tell({nursery_news::ended, slot, children_[slot].generation, info.si_pid, 0, info.si_code, info.si_status});
-            children_[slot] = {};
+            end_wait(c);
+            c.pid = 0;
+            c.ending = {nursery_news::ended, slot, c.generation, info.si_pid, 0, info.si_code, info.si_status};
+            const bool told_why = setup_.pages[slot].crash.stage.load(std::memory_order_acquire) != 0;
+            if (told_why && symboliser_.ask(slot))
+                begin_wait(c, naming_ms);
+            else
+                tell_ending(c);
             return;
         }
-        // Not a worker: a process that one of them left behind, adopted by us as the subreaper.
+        // Not a worker: the symboliser, or a process that a worker left behind, adopted by us as the subreaper.
+    }
+
+    void hear_names() noexcept
+    {
+        while (symboliser_.descriptor() >= 0) {
+            const auto slot = symboliser_.answer();
+            if (slot && *slot < children_.size() && children_[*slot].ending)
+                tell_ending(children_[*slot]);
+            else if (!slot)
+                break;
+        }
+        if (symboliser_.descriptor() < 0)
+            tell_all_unnamed();
+    }
+
+    void tell_all_unnamed() noexcept
+    {
+        for (child& c : children_) {
+            if (c.ending)
+                tell_ending(c);
+        }
+    }
+
+    void tell_ending(child& c) noexcept
+    {
+        end_wait(c);
+        const nursery_report report = *c.ending;
+        c = {};
+        tell(report);
     }
 
     void tell(const nursery_report& report) noexcept
@@ -267,6 +378,8 @@ private:
     std::vector<child> children_;
     owned_fd parent_; // a pidfd: a fork elsewhere in the program may hold the control socket open past its death
     owned_fd ended_;
+    symboliser symboliser_;
+    int waiting_ = 0; // children with a time limit
 };
 
 } // namespace

@@ -2,6 +2,7 @@
 
 #include "nursery_client.hpp"
 
+#include "crash_handler.hpp"
 #include "process.hpp"
 
 #include <asio/post.hpp>
@@ -66,6 +67,7 @@ void nursery_client::fork_nursery(owned_fd control, work* inherited, state_maker
 {
     std::cout.flush(); // unsynchronised with stdio it has a buffer of its own, which cannot be purged in the child
     const nursery_setup setup{control.get(), ::getpid(), pages_->get(), pages_->count(), inherited, state};
+    prepare_crash_handler();
     int error = 0;
     {
         const signals_blocked blocked;
@@ -101,6 +103,11 @@ void nursery_client::spawn(std::uint32_t slot, std::uint64_t generation, owned_f
 void nursery_client::kill(std::uint32_t slot, std::uint64_t generation)
 {
     post({{nursery_verb::kill, slot, generation}, {}, {}});
+}
+
+void nursery_client::question(std::uint32_t slot, std::uint64_t generation)
+{
+    post({{nursery_verb::question, slot, generation}, {}, {}});
 }
 
 void nursery_client::post(request r)

@@ -62,6 +62,8 @@ public:
 
     void spawn(std::uint32_t slot, std::uint64_t generation, owned_fd jobs, owned_fd results);
     void kill(std::uint32_t slot, std::uint64_t generation);
+    /// The same, after the worker has had a moment to tell where it is.
+    void question(std::uint32_t slot, std::uint64_t generation);
 
     /// Starts or stops hearing reports. While started, the executor's context has work.
     void watch(std::shared_ptr<nursery_user> user);

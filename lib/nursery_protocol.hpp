@@ -5,8 +5,12 @@
 
 namespace cofork::detail {
 
-/// What the parent asks. `spawn` carries two descriptors: read end of the job pipe, write end of the result pipe.
-enum class nursery_verb : std::uint32_t { spawn = 1, kill = 2 };
+/// What the parent asks.
+enum class nursery_verb : std::uint32_t {
+    spawn = 1,    ///< carries two descriptors: read end of the job pipe, write end of the result pipe
+    kill = 2,
+    question = 3, ///< kill, after the worker was asked where it is: it has a moment to tell
+};
 
 struct nursery_request {
     nursery_verb verb;

@@ -6,6 +6,8 @@
 // is a hint from a process that may be hostile: it is checked like bytes from the pipe, and a lying worker can only
 // hurt the items that it holds itself.
 
+#include "crash_facts.hpp"
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -21,12 +23,14 @@ struct page {
     std::atomic<std::uint64_t> claim;
     std::atomic<std::uint64_t> started_at; ///< steady clock, ns, of the last start; written before the claim
     std::atomic<std::uint32_t> finished;   ///< items whose f has returned
-    std::atomic<std::uint32_t> booted;     ///< 1: the worker's state is made and it takes items
+    std::atomic<std::uint32_t> pid;        ///< of the worker, once its state is made and it takes items
     std::atomic<std::uint64_t> busy;       ///< ns spent in f, all items together
 
     alignas(64) std::atomic<std::uint64_t> flushed; ///< bytes of the reply stream before out[0]
     std::atomic<std::uint32_t> filled;              ///< bytes of whole replies in out
-    std::byte out[bytes - 128];
+    std::byte out[bytes - 128 - sizeof(crash_facts)];
+
+    crash_facts crash;
 };
 
 static_assert(sizeof(page) == page::bytes);

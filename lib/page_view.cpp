@@ -1,5 +1,6 @@
 #include "page_view.hpp"
 
+#include <cstring>
 #include <utility>
 
 namespace cofork::detail {
@@ -10,10 +11,12 @@ page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
     page_.claim = 0;
     page_.started_at = 0;
     page_.finished = 0;
-    page_.booted = 0;
+    page_.pid = 0;
     page_.busy = 0;
     page_.flushed = 0;
     page_.filled = 0;
+    page_.crash.stage = 0;
+    page_.crash.type[0] = page_.crash.what[0] = page_.crash.where[0] = page_.crash.trace[0] = '\0';
 }
 
 std::uint32_t page_view::raise_epoch() noexcept
@@ -51,6 +54,25 @@ std::optional<page_view::time_point> page_view::last_start() const noexcept
     if (started() == 0)
         return {};
     return start_of_last();
+}
+
+std::optional<crash_report> page_view::crash() const
+{
+    const crash_facts& facts = page_.crash;
+    if (facts.stage.load(std::memory_order_acquire) == 0)
+        return {};
+    // All that the worker may have written is cut to its field, whatever it holds.
+    const auto text = [](const auto& field) { return std::string{field, ::strnlen(field, sizeof field)}; };
+    crash_report r;
+    r.signal = facts.signal;
+    if (facts.has_address != 0)
+        r.address = facts.address;
+    r.stack_overflow = facts.stack_overflow != 0;
+    r.type = text(facts.type);
+    r.what = text(facts.what);
+    r.where = text(facts.where);
+    r.trace = text(facts.trace);
+    return r;
 }
 
 std::vector<std::byte> page_view::unwritten(std::uint64_t position) const

@@ -8,9 +8,21 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace cofork::detail {
+
+/// What the worker told of its own end, with the names that the symboliser found.
+struct crash_report {
+    int signal = 0;
+    std::optional<std::uint64_t> address;
+    bool stack_overflow = false;
+    std::string type; ///< of the exception that nobody caught
+    std::string what;
+    std::string where;
+    std::string trace;
+};
 
 /// Keeps the pages alive: those of a lost nursery are still looked into while its workers are judged.
 class page_view {
@@ -28,10 +40,15 @@ public:
     std::uint32_t started() const noexcept { return started_of(page_.claim.load(std::memory_order_acquire)); }
     std::uint32_t finished() const noexcept { return page_.finished.load(std::memory_order_acquire); }
     std::chrono::nanoseconds busy() const noexcept;
+    /// What the worker says its number is; 0 before it takes items. For people: it may lie.
+    int pid() const noexcept { return static_cast<int>(page_.pid.load(std::memory_order_acquire)); }
     /// Since when its present item runs; empty when none does.
     std::optional<time_point> running_since() const noexcept;
     /// When the last item that it started was started; empty when it has started none.
     std::optional<time_point> last_start() const noexcept;
+
+    /// Once it is dead, if it told anything. Throws std::bad_alloc.
+    std::optional<crash_report> crash() const;
 
     /// The whole replies that it has finished and not written, from `position` of its reply stream on. Empty when there
     /// are none, or they are on their way through the pipe. Throws std::bad_alloc.

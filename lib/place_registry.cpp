@@ -1,12 +1,10 @@
 #include "place_registry.hpp"
 
-#include "dispatcher.hpp"
-
 #include <algorithm>
 
 namespace cofork::detail {
 
-void place_registry::enlist(const asio::any_io_executor& ex, std::weak_ptr<dispatcher> place)
+void place_registry::enlist(const asio::any_io_executor& ex, std::weak_ptr<registered_place> place)
 {
     auto& self = asio::use_service<place_registry>(asio::query(ex, asio::execution::context));
     const std::lock_guard lock{self.mutex_};
@@ -16,14 +14,14 @@ void place_registry::enlist(const asio::any_io_executor& ex, std::weak_ptr<dispa
 
 void place_registry::shutdown() noexcept
 {
-    std::vector<std::weak_ptr<dispatcher>> places;
+    std::vector<std::weak_ptr<registered_place>> places;
     {
         const std::lock_guard lock{mutex_};
         places.swap(places_);
     }
     for (const auto& p : places) {
         if (const auto place = p.lock())
-            place->abandon();
+            place->context_ended();
     }
 }
 

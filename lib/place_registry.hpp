@@ -10,7 +10,15 @@
 
 namespace cofork::detail {
 
-class dispatcher;
+/// Somewhere calls are in progress.
+class registered_place {
+public:
+    /// The context is being destroyed: ends all processes and lets go of handlers, timers and executors, calling nobody.
+    virtual void context_ended() noexcept = 0;
+
+protected:
+    ~registered_place() = default;
+};
 
 /// A context may be destroyed while calls are in progress. Their handlers hold coroutine frames, which hold what
 /// holds the handlers: a cycle that only the context's end can break.
@@ -22,13 +30,13 @@ public:
     explicit place_registry(asio::execution_context& context) : service{context} {}
 
     /// Any thread.
-    static void enlist(const asio::any_io_executor& ex, std::weak_ptr<dispatcher> place);
+    static void enlist(const asio::any_io_executor& ex, std::weak_ptr<registered_place> place);
 
 private:
     void shutdown() noexcept override;
 
     std::mutex mutex_;
-    std::vector<std::weak_ptr<dispatcher>> places_;
+    std::vector<std::weak_ptr<registered_place>> places_;
 };
 
 } // namespace cofork::detail

@@ -9,7 +9,7 @@
 
 namespace cofork {
 
-pool::pool(asio::any_io_executor ex, pool_options options) : ex_{std::move(ex)}, state_{options.init.maker()}
+pool::pool(asio::any_io_executor ex, pool_options options) : state_{options.init.maker()}
 {
     detail::crew_setup setup;
     setup.workers = options.workers == all_cpus ? available_cpus() : options.workers;
@@ -19,7 +19,7 @@ pool::pool(asio::any_io_executor ex, pool_options options) : ex_{std::move(ex)},
     setup.with_threads = options.with_threads;
     setup.fresh = options.fresh;
     setup.max_items = options.max_items;
-    dispatcher_ = std::make_shared<detail::dispatcher>(ex_, setup);
+    dispatcher_ = std::make_shared<detail::dispatcher>(ex, setup);
     dispatcher_->fork_now();
 }
 
@@ -31,6 +31,11 @@ pool::~pool()
 pool::executor_type pool::get_executor() const noexcept
 {
     return dispatcher_->executor();
+}
+
+const asio::any_io_executor& pool::io_executor() const noexcept
+{
+    return dispatcher_->io_executor();
 }
 
 const std::type_info* pool::state_type() const noexcept

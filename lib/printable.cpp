@@ -1,7 +1,9 @@
 #include "printable.hpp"
 
-#include <string.h> // sigdescr_np: glibc 2.32
+#include <string.h> // sigabbrev_np: glibc 2.32
 
+#include <array>
+#include <charconv>
 #include <cstddef>
 #include <cstdint>
 
@@ -73,14 +75,20 @@ std::string printable(std::string_view text)
     return out;
 }
 
+std::string hexadecimal(std::uint64_t number)
+{
+    std::array<char, 16> digits;
+    const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
+    return "0x" + std::string{digits.data(), end};
+}
+
 std::string ending_text(int signo, int exit_code)
 {
     if (signo == 0)
         return exit_code < 0 ? std::string{} : "exited with status " + std::to_string(exit_code) + " in the middle of the item";
     std::string text = "signal " + std::to_string(signo);
-    // Not strsignal, which shares a buffer between threads; null for the real-time signals.
-    if (const char* name = ::sigdescr_np(signo))
-        text.append(" (").append(name).append(")");
+    if (const char* name = ::sigabbrev_np(signo)) // null for the real-time signals
+        text.append(" (SIG").append(name).append(")");
     return text;
 }
 

@@ -1,7 +1,6 @@
 #include "serial.hpp"
 
 #include "failed_call.hpp"
-#include "place_registry.hpp"
 
 #include <cofork/error.hpp>
 
@@ -54,6 +53,7 @@ serial::serial(const asio::any_io_executor& ex, const options& o, std::shared_pt
 
 void serial::start()
 {
+    place_registry::enlist(strand_, weak_from_this());
     call_.report_progress(clock::now(), 0);
     later();
 }
@@ -131,8 +131,8 @@ void serial::run_one(const item_run& one)
 
 void serial::wait_until(clock::time_point when)
 {
-    timer_.expires_at(when);
-    timer_.async_wait([self = shared_from_this()](std::error_code ec) {
+    timer_->expires_at(when);
+    timer_->async_wait([self = shared_from_this()](std::error_code ec) {
         if (!ec)
             self->later();
     });
@@ -140,22 +140,34 @@ void serial::wait_until(clock::time_point when)
 
 void serial::cancel(bool kill) noexcept
 {
+    if (!strand_)
+        return; // its context is gone
     asio::post(strand_, [self = shared_from_this(), kill] {
         self->call_.stop(failed_call(asio::error::operation_aborted),
             kill ? cancel_mode::kill : cancel_mode::gentle);
-        self->timer_.cancel();
+        self->timer_->cancel();
         self->step();
     });
 }
 
 void serial::poke() noexcept
 {
+    if (!strand_)
+        return;
     asio::post(strand_, [self = shared_from_this()] { self->later(); });
 }
 
 void serial::abandon() noexcept
 {
     cancel(true);
+}
+
+void serial::context_ended() noexcept
+{
+    timer_.reset();
+    strand_ = {};
+    if (!std::exchange(over_, true))
+        job_->abandon();
 }
 
 } // namespace cofork::detail

@@ -2,17 +2,19 @@
 // workers = 0: the same call in this process, for debugging.
 
 #include "call.hpp"
+#include "place_registry.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/steady_timer.hpp>
 
 #include <memory>
+#include <optional>
 
 namespace cofork::detail {
 
 /// Runs a call's items one after the other on the call's executor, one to each turn of the loop. Values and failures
 /// take the same way as from a worker, through the codec; an item that is over its time fails after it has ended.
-class serial final : public call_handle, public std::enable_shared_from_this<serial> {
+class serial final : public call_handle, public registered_place, public std::enable_shared_from_this<serial> {
 public:
     serial(const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work);
 
@@ -22,13 +24,14 @@ public:
     void abandon() noexcept override;
 
 private:
+    void context_ended() noexcept override;
     void later();
     void step();
     void run_one(const item_run& one);
     void wait_until(clock::time_point when);
 
     asio::any_io_executor strand_;
-    asio::steady_timer timer_;
+    std::optional<asio::steady_timer> timer_;
     std::shared_ptr<job> job_;
     call call_;
     byte_buffer result_;

@@ -1,5 +1,6 @@
 #include "worker.hpp"
 
+#include "crash_handler.hpp"
 #include "frame.hpp"
 #include "process.hpp"
 
@@ -237,7 +238,7 @@ public:
     [[noreturn]] void run()
     {
         make_state();
-        page_.booted.store(1, std::memory_order_release);
+        page_.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_release);
         for (;;) {
             batch_ = load<job_header>(jobs_.take(sizeof(job_header)).data());
             if (batch_.magic != job_magic)
@@ -358,6 +359,7 @@ private:
     // static objects of the program that was forked.
     ::on_exit([](int status, void*) { ::_exit(status); }, nullptr);
     ::at_quick_exit([] { ::_exit(EXIT_FAILURE); }); // is not told the status
+    install_crash_handler(setup.shared->crash);
     worker{setup}.run();
 }
 

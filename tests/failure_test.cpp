@@ -56,18 +56,18 @@ TEST_CASE("a failure is described in one line, with all that is known of it", "[
 {
     const row rows[] = {
         {{.kind = failure_kind::crashed, .index = 17, .signal = SIGSEGV, .pid = 4711, .attempts = 3, .elapsed = 12ms},
-         "item 17: crashed: signal 11 (Segmentation fault), worker 4711, attempt 3, after 12 ms"},
+         "item 17: crashed: signal 11 (SIGSEGV), worker 4711, attempt 3, after 12 ms"},
         {{.index = 4, .what = "bad header", .type = "std::runtime_error", .pid = 4711, .attempts = 1, .elapsed = 40us},
          "item 4: exception: std::runtime_error: bad header, worker 4711, after 40 us"},
         {{.kind = failure_kind::crashed, .index = 3, .exit_code = 0, .pid = 4711},
          "item 3: crashed: exited with status 0 in the middle of the item, worker 4711"},
         {{.kind = failure_kind::crashed, .what = "terminate called", .signal = SIGABRT},
-         "item 0: crashed: signal 6 (Aborted): terminate called"},
+         "item 0: crashed: signal 6 (SIGABRT): terminate called"},
         {{.kind = failure_kind::timeout, .signal = SIGKILL, .pid = 4711, .elapsed = 2s},
          "item 0: timeout: it took longer than options::timeout; the worker was killed, worker 4711, after 2 s"},
         {{.kind = failure_kind::limit, .what = "std::bad_alloc", .type = "std::bad_alloc"},
-         "item 0: limit: std::bad_alloc: std::bad_alloc"},
-        {{.kind = failure_kind::limit, .signal = SIGKILL}, "item 0: limit: signal 9 (Killed)"},
+         "item 0: limit: std::bad_alloc"},
+        {{.kind = failure_kind::limit, .signal = SIGKILL}, "item 0: limit: signal 9 (SIGKILL)"},
         {{.kind = failure_kind::protocol, .signal = SIGKILL},
          "item 0: protocol: the worker sent bytes that are not the protocol; it was killed"},
         {{.kind = failure_kind::cancelled}, "item 0: cancelled: the call ended before the item did"},
@@ -95,8 +95,8 @@ TEST_CASE("a real-time signal has no name, and none is made up", "[failure]")
 
 TEST_CASE("an ending that the text already tells is not told twice", "[failure]")
 {
-    CHECK(described(facts{.kind = failure_kind::crashed, .what = "signal 11 (Segmentation fault)", .signal = 11})
-          == "item 0: crashed: signal 11 (Segmentation fault)");
+    CHECK(described(facts{.kind = failure_kind::crashed, .what = "signal 11 (SIGSEGV)", .signal = 11})
+          == "item 0: crashed: signal 11 (SIGSEGV)");
 }
 
 TEST_CASE("an elapsed time has the unit that suits it", "[failure]")

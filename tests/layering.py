@@ -16,7 +16,8 @@ ROOMS = {
     # ground: no system, or no other room
     "owned_fd": "",
     "frame": "",
-    "page": "",
+    "crash_facts": "",
+    "page": "crash_facts",
     "printable": "",
     "pace": "",
     "cpus": "",
@@ -28,14 +29,17 @@ ROOMS = {
     "driven_context": "",
     # what runs in a worker or in the nursery
     "process": "owned_fd",
-    "worker": "frame page process",
+    "crash_handler": "crash_facts",
+    "symbols": "crash_facts printable",
+    "symboliser": "owned_fd page process symbols",
+    "worker": "crash_handler frame page process",
     "nursery_protocol": "",
-    "nursery": "nursery_protocol page process worker",
+    "nursery": "crash_handler nursery_protocol page process symboliser worker",
     # what carries bytes in the parent
     "ring": "owned_fd",
     "channel": "owned_fd ring",
     "transport": "channel owned_fd ring",
-    "nursery_client": "nursery nursery_protocol owned_fd page process",
+    "nursery_client": "crash_handler nursery nursery_protocol owned_fd page process",
     # what decides in the parent
     "reply_parser": "frame",
     "report": "frame",
@@ -43,10 +47,11 @@ ROOMS = {
     "call": "dispatcher item_run pace",
     "job_message": "call frame item_run",
     "page_view": "nursery_client page",
-    "link": "call channel job_message nursery_client page_view printable reply_parser report transport",
+    "blame": "nursery_protocol page_view printable",
+    "link": "blame call channel job_message nursery_client page_view printable reply_parser report transport",
     "failed_call": "",
     "crew": "call failed_call link nursery_client process threads",
-    "place_registry": "dispatcher serial",
+    "place_registry": "",
     "dispatcher": "call crew failed_call place_registry transport",
     "serial": "call failed_call place_registry",
     # wiring
@@ -55,11 +60,14 @@ ROOMS = {
 }
 
 # Arrows of the table that point downwards all the same, from the source of a part to the whole that it belongs to. A call
-# asks its dispatcher to cancel it; the registry closes its places at the end of their context.
-DOWNWARDS = {("call", "dispatcher"), ("place_registry", "dispatcher"), ("place_registry", "serial")}
+# asks its dispatcher to cancel it.
+DOWNWARDS = {("call", "dispatcher")}
 
 # Runs after the fork: reaches neither Asio nor liburing by any path.
-CHILD_SIDE = ["frame", "nursery", "nursery_protocol", "owned_fd", "page", "process", "worker"]
+CHILD_SIDE = [
+    "crash_facts", "crash_handler", "frame", "nursery", "nursery_protocol", "owned_fd", "page", "printable", "process",
+    "symboliser", "symbols", "worker",
+]
 
 # The one room that knows io_uring.
 RING = "ring"

@@ -120,7 +120,7 @@ TEST_CASE("a worker answers each item in order, and counts in its page", "[worke
         }
         CHECK(started_of(r.page().claim) == 4 * (batch + 1));
         CHECK(r.page().finished == 4 * (batch + 1));
-        CHECK(r.page().booted == 1);
+        CHECK(r.page().pid != 0);
     }
     r.hang_up();
     CHECK(r.ended());
@@ -168,7 +168,7 @@ TEST_CASE("an item that is still arriving has not started", "[worker][F4]")
     store(part.data(), header_for(1));
     store<std::uint64_t>(part.data() + sizeof(job_header), 10);
     REQUIRE(write_all(jobs.write.get(), part.data(), part.size()));
-    CHECK(test::eventually([&] { return page->booted == 1 && test::state_of(worker.pid()) == 'S'; }));
+    CHECK(test::eventually([&] { return page->pid != 0 && test::state_of(worker.pid()) == 'S'; }));
     CHECK(started_of(page->claim) == 0);
     jobs.write.reset(); // never comes
     CHECK(worker.status() == 0);
@@ -220,5 +220,5 @@ TEST_CASE("a worker whose state cannot be made says so and ends", "[worker]")
     CHECK_THAT((std::string{text, reply.payload.size()}), Catch::Matchers::ContainsSubstring("no database"));
     CHECK(r.ended());
     CHECK(WEXITSTATUS(r.process().status()) == 1);
-    CHECK(r.page().booted == 0);
+    CHECK(r.page().pid == 0);
 }

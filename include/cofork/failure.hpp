@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <stdexcept>
 #include <string>
 
@@ -32,12 +33,14 @@ struct failure {
     int pid = 0;            ///< of the worker; 0 when there was none
     unsigned attempts = 0;  ///< how often the item was started
     std::chrono::nanoseconds elapsed{0}; ///< of the last attempt, from its own start
-    std::string backtrace{}; ///< where the worker was, when that is known
+    std::string backtrace{}; ///< crashed, timeout: where the worker was, a line per function, when it could tell
+    std::uint64_t address = 0;   ///< that the signal was about: what could not be read, written or executed
+    bool stack_overflow = false; ///< the stack was at its end
 
     friend bool operator==(const failure&, const failure&) = default;
 };
 
-/// One line for people: "item 17: crashed: signal 11 (Segmentation fault), worker 4711, attempt 3, after 12 ms".
+/// One line for people: "item 17: crashed: signal 11 (SIGSEGV) at address 0x0 in parse (parse.cpp:42), worker 4711, attempt 3, after 12 ms".
 std::string describe(const failure& why);
 
 /// Thrown where a value was asked for and there is a failure instead.

@@ -99,11 +99,10 @@ public:
 private:
     friend std::shared_ptr<detail::call_handle> detail::start_in_pool(pool&, const options&, std::shared_ptr<detail::job>);
 
-    const asio::any_io_executor& io_executor() const noexcept { return ex_; }
+    const asio::any_io_executor& io_executor() const noexcept;
     const std::type_info* state_type() const noexcept;
     void drain(std::function<void()> when_idle);
 
-    asio::any_io_executor ex_;
     std::shared_ptr<detail::state_maker> state_;
     std::shared_ptr<detail::dispatcher> dispatcher_;
 };

@@ -1,0 +1,70 @@
+#include "blame.hpp"
+
+#include "printable.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <csignal>
+
+#include <sys/wait.h>
+
+namespace cofork::detail {
+
+namespace {
+
+/// What the worker said of its end, when that is how it ended.
+void add_crash(failure& why, const page_view& page)
+{
+    const auto said = page.crash();
+    if (!said || said->signal != why.signal)
+        return;
+    why.backtrace = said->trace;
+    if (why.kind == failure_kind::timeout) {
+        if (!said->where.empty())
+            why.what += ", in " + said->where;
+        return;
+    }
+    why.address = said->address.value_or(0);
+    why.stack_overflow = said->stack_overflow;
+    if (said->stack_overflow)
+        why.what += ", stack overflow";
+    else if (said->address)
+        why.what += " at address " + hexadecimal(*said->address);
+    if (!said->where.empty())
+        why.what += " in " + said->where;
+    if (!said->type.empty())
+        why.what += ", after an uncaught " + said->type + (said->what.empty() ? "" : ": " + said->what);
+}
+
+} // namespace
+
+failure blame(const worker_end& end, const page_view& page, int pid, bool is_target)
+{
+    failure why;
+    why.kind = failure_kind::crashed;
+    why.pid = pid;
+    if (const auto since = page.last_start())
+        why.elapsed = std::max(std::chrono::steady_clock::now() - *since, std::chrono::steady_clock::duration{0});
+    if (end.told && end.told->code == CLD_EXITED)
+        why.exit_code = end.told->status;
+    else
+        why.signal = end.told ? end.told->status : SIGKILL; // of a lost nursery: its workers were killed with it
+    if (end.reason == kill_reason::timeout && is_target) {
+        why.kind = failure_kind::timeout;
+        why.what = "did not end in time; the worker was killed";
+        add_crash(why, page);
+    }
+    else if (end.reason == kill_reason::protocol) {
+        why.kind = failure_kind::protocol;
+        why.what = end.detail ? end.detail : "";
+    }
+    else if (end.reason == kill_reason::cancelled)
+        why.kind = failure_kind::cancelled;
+    else {
+        why.what = ending_text(why.signal, why.exit_code);
+        add_crash(why, page);
+    }
+    return why;
+}
+
+} // namespace cofork::detail
