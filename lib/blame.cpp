@@ -34,6 +34,8 @@ void add_crash(failure& why, const page_view& page)
         why.what += " in " + said->where;
     if (!said->type.empty())
         why.what += ", after an uncaught " + said->type + (said->what.empty() ? "" : ": " + said->what);
+    else if (!said->what.empty())
+        why.what += ": " + said->what;
 }
 
 } // namespace

@@ -160,6 +160,12 @@ void install_crash_handler(crash_facts& into) noexcept
     terminate_before = std::set_terminate(on_terminate);
 }
 
+void note_reason(const char* text) noexcept
+{
+    copy_text(facts->what, sizeof facts->what, text);
+    facts->stage.store(1, std::memory_order_release);
+}
+
 int question_signal() noexcept
 {
     return SIGRTMAX - 3;

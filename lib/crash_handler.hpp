@@ -14,6 +14,9 @@ void prepare_crash_handler() noexcept;
 /// A thread that f starts has no such stack of its own: when it overflows its stack, it dies without a word.
 void install_crash_handler(crash_facts& into) noexcept;
 
+/// Tells why this process is about to exit.
+void note_reason(const char* text) noexcept;
+
 /// The signal that asks where a process is: it writes the facts and kills itself.
 int question_signal() noexcept;
 

@@ -7,11 +7,8 @@
 #include <cofork/error.hpp>
 
 #include <algorithm>
-#include <csignal>
 #include <system_error>
 #include <utility>
-
-#include <sys/wait.h>
 
 namespace cofork::detail {
 
@@ -89,22 +86,7 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
     killed_ += l->killed() ? 1 : 0;
     refusals_ = 0; // its process and its descriptors are free for another
     no_spawn_before_ = {};
-    note_end(*l, report, now);
     l->on_ended(report);
-}
-
-/// Keeps a worker that cannot even begin from being forked for ever.
-void crew::note_end(const link& l, const nursery_report& report, clock::time_point now)
-{
-    if (l.answered() > 0)
-        early_ends_.clear();
-    if (l.answered() > 0 || l.killed() || l.has_started())
-        return;
-    const bool by_itself = report.code == CLD_EXITED || (report.status != SIGKILL && report.status != SIGTERM);
-    if (!by_itself)
-        return;
-    std::erase_if(early_ends_, [&](clock::time_point t) { return now - t > early_ends_within; });
-    early_ends_.push_back(now);
 }
 
 void crew::on_nursery_lost() noexcept
@@ -218,21 +200,30 @@ void crew::refused(clock::time_point now, int error) noexcept
     no_spawn_before_ = now + 10ms * (1 << std::min(refusals_, 6u));
 }
 
-void crew::recycle()
+bool crew::recycle()
 {
+    bool any = false;
     for (const auto& l : links()) {
         if (l->alive() && l->idle() && allowance(l.get()) == 0)
             l->retire();
+        any = any || (l->retiring() && !l->gone());
     }
+    return any;
 }
 
-void crew::sweep()
+void crew::sweep(clock::time_point now)
 {
     for (auto& l : slots_) {
         if (!l || !l->gone())
             continue;
         if (!l->unfit().empty())
             last_unfit_ = l->unfit();
+        if (l->failed_to_begin()) {
+            std::erase_if(early_ends_, [&](clock::time_point t) { return now - t > early_ends_within; });
+            early_ends_.push_back(now);
+        }
+        if (l->answered() > 0)
+            early_ends_.clear();
         l.reset();
     }
 }
@@ -256,8 +247,6 @@ crew::sight crew::look(clock::time_point now)
     sight seen{clock::time_point::max(), false};
     const bool free_hands = idle() || live() < setup_.workers;
     for (const auto& l : links()) {
-        if (!l->alive())
-            continue;
         if (const auto again = l->look(now))
             seen.again = std::min(seen.again, *again);
         if (!l->alive() || l->waiting() == 0)

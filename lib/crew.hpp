@@ -79,10 +79,11 @@ public:
     std::shared_ptr<link> hire(clock::time_point now);
     /// A fork or a pipe was refused: not again before a while, which doubles.
     void refused(clock::time_point now, int error) noexcept;
-    /// Lets those go that have had all the items that they may have.
-    void recycle();
+    /// Lets those go that have had all the items that they may have. Returns whether some are on their way: look() sees to
+    /// it that they get there.
+    bool recycle();
     /// Frees the slots of workers that are gone.
-    void sweep();
+    void sweep(clock::time_point now);
     /// Why it is no use to go on, when that is so; then counts from the start again.
     std::exception_ptr hopeless();
 
@@ -118,7 +119,6 @@ public:
 
 private:
     unsigned not_gone() const noexcept;
-    void note_end(const link& l, const nursery_report& report, clock::time_point now);
 
     asio::any_io_executor strand_;
     crew_setup setup_;

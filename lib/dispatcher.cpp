@@ -134,11 +134,12 @@ void dispatcher::leave() noexcept
 void dispatcher::run_turn()
 {
     const auto now = clock::now();
-    crew_.sweep();
+    crew_.sweep(now);
     if (const auto why = calls_.empty() ? nullptr : crew_.hopeless())
         fail_all(why);
     apply_stops(now);
-    crew_.recycle(); // before idle workers get more
+    if (crew_.recycle()) // before idle workers get more
+        next_look_ = std::min(next_look_, now + link::silence);
     assign(now);
     if (now >= next_look_)
         look(now);

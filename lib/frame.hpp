@@ -2,11 +2,13 @@
 // The wire format between the parent and one worker. Pure: no system calls, no allocation.
 //
 //   job pipe     batch := job_header captures item*        item := u64 size, bytes     (no items when by_index)
-//   result pipe  reply := reply_header payload             one for each started item, in the order of their starts
+//   result pipe  reply := reply_header payload             "ready" (or "unfit"), then one for each started item, in the order
+//                                                          of their starts
 //
 // Host byte order and no version field: both ends are forks of one image, so they agree by construction. The parent
 // still distrusts every field of a reply: a worker may be hostile, or scribble over its memory before it crashes.
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -35,6 +37,7 @@ enum class reply_kind : std::uint8_t {
     threw = 2, ///< payload: u64 ns from the item's start, u32 length of the type's name, the name, the text
     limit = 3, ///< payload: as threw
     unfit = 4, ///< payload: as threw; the worker's state could not be made, it exits
+    ready = 5, ///< first of all, and empty: the state is made, items are taken
 };
 
 struct reply_header {
@@ -55,6 +58,9 @@ inline constexpr std::size_t max_type = 1024;
 inline constexpr std::size_t report_lead = sizeof(std::uint64_t) + sizeof(std::uint32_t);
 inline constexpr std::size_t max_report = report_lead + max_type + max_what;
 
+/// Beyond this no sum of sizes could be trusted, whatever options::max_result says.
+inline constexpr std::uint64_t longest_reply = std::uint64_t{1} << 60;
+
 /// What is wrong with a reply header, or null. `started` is the sequence that must come next.
 constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std::uint64_t max_result) noexcept
 {
@@ -62,11 +68,12 @@ constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std:
         return "bad magic number";
     if (h.reserved != 0)
         return "reserved bits set";
-    if (h.kind < reply_kind::value || h.kind > reply_kind::unfit)
+    if (h.kind < reply_kind::value || h.kind > reply_kind::ready)
         return "unknown kind of reply";
     if (h.sequence != next)
         return "reply for an item that is not the next";
-    if (h.size > (h.kind == reply_kind::value ? max_result : max_report))
+    const std::uint64_t most = h.kind == reply_kind::value ? max_result : h.kind == reply_kind::ready ? 0 : max_report;
+    if (h.size > std::min(most, longest_reply))
         return "reply longer than allowed";
     return nullptr;
 }

@@ -17,6 +17,7 @@ struct item_run {
     std::uint32_t attempt = 0; ///< how often these items were started before
     std::shared_ptr<const byte_buffer> bytes; ///< per item: u64 size, bytes. Null when items are read by index
     std::size_t offset = 0;                   ///< of the first item in `bytes`
+    std::uint32_t losses = 0;                 ///< workers that were lost with the first item unstarted
 
     /// Bytes of the first `n` items, their size words included.
     std::size_t length(std::uint32_t n) const noexcept
@@ -35,6 +36,7 @@ struct item_run {
         offset += length(n);
         first += n;
         count -= n;
+        losses = 0;
         return front;
     }
 };

@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <iterator>
 #include <system_error>
 
 #include <fcntl.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace cofork::detail {
@@ -17,6 +19,10 @@ namespace {
 /// Above this many bytes a larger pipe is worth its system call (pipe(7): 64 KiB by default).
 constexpr std::size_t default_pipe = 64 * 1024;
 constexpr int large_pipe = 1 << 20;
+constexpr auto second_look = std::chrono::milliseconds{100};
+/// Workers that may be lost, one after the other, with the same item unstarted at their head. Two or three of them can
+/// be killed from outside at the wrong moment.
+constexpr std::uint32_t most_losses = 20;
 
 } // namespace
 
@@ -123,21 +129,34 @@ void link::feed(byte_view bytes) noexcept
 {
     if (distrusted_)
         return;
-    const char* wrong = nullptr;
-    try {
-        wrong = parser_.feed(
-            bytes, received_, [this] { return held_.empty() ? 0 : held_.front().owner->opts().max_result; },
-            [this](const reply_header& header, byte_view payload) { return take_reply(header, payload); });
-    }
-    catch (const std::bad_alloc&) {
-        wrong = "no memory for its reply";
-    }
-    if (wrong)
+    if (const char* const wrong = parse(bytes)) {
+        rescue();
         distrust(wrong);
+    }
     else if (parser_.large_rest().size() > 0 && !large_results_) {
         large_results_ = true;
         ::fcntl(results_fd_, F_SETPIPE_SZ, large_pipe);
     }
+}
+
+const char* link::parse(byte_view bytes) noexcept
+try {
+    return parser_.feed(
+        bytes, received_, [this] { return held_.empty() ? 0 : held_.front().owner->opts().max_result; },
+        [this](const reply_header& header, byte_view payload) { return take_reply(header, payload); });
+}
+catch (const std::bad_alloc&) {
+    return "no memory for its reply";
+}
+
+/// Noise came where replies should be. What the worker had finished before may still be in the page.
+void link::rescue() noexcept
+try {
+    parser_.restart();
+    if (!distrusted_)
+        (void)parse(page_.unwritten(parser_.position()));
+}
+catch (const std::bad_alloc&) { // lost, with what else there is no memory for
 }
 
 void link::distrust(const char* why) noexcept
@@ -146,13 +165,28 @@ void link::distrust(const char* why) noexcept
     kill(kill_reason::protocol, why);
 }
 
+bool link::reject(const char* why) noexcept
+{
+    --received_; // the parser had counted it
+    distrust(why);
+    return false;
+}
+
 bool link::take_reply(const reply_header& header, byte_view payload)
 {
+    const bool about_itself = header.kind == reply_kind::ready || header.kind == reply_kind::unfit;
+    if (about_itself == ready_)
+        return reject(ready_ ? "says again that it begins" : "reply before it was ready");
+    if (header.kind == reply_kind::ready) {
+        ready_ = true;
+        received_ = 0;
+        return true;
+    }
     std::optional<report> said;
     if (header.kind != reply_kind::value) {
         said = read_report(payload);
         if (!said)
-            return distrust("malformed report of an exception"), false;
+            return reject("malformed report of an exception");
     }
     if (header.kind == reply_kind::unfit) {
         unfit_ = said->what;
@@ -161,7 +195,10 @@ bool link::take_reply(const reply_header& header, byte_view payload)
     }
     const std::uint32_t ahead = page_.started() - header.sequence;
     if (held_.empty() || ahead == 0 || ahead > items_)
-        return distrust("reply for an item that it has not started"), false;
+        return reject("reply for an item that it has not started");
+    // It says so before it answers. Else it could answer, go on running, and hold up what it is given next.
+    if (static_cast<std::int32_t>(page_.finished() - header.sequence) < 1)
+        return reject("reply for an item that it has not finished");
     const std::shared_ptr<call> owner = held_.front().owner;
     const item_run one = pop_front();
     if (const auto last = owner->gated() ? page_.last_start() : std::nullopt)
@@ -251,11 +288,18 @@ void link::retire()
     if (!alive() || channel_->reading() || channel_->writing())
         return; // what is left to read came by the page before; the next turn tries again
     retiring_ = true;
+    quiet_since_ = clock::now();
     channel_->close(); // end of file on the job pipe: the worker ends
 }
 
 std::optional<clock::time_point> link::look(clock::time_point now)
 {
+    if (retiring_ && !ended_) {
+        if (now - quiet_since_ < silence)
+            return quiet_since_ + silence;
+        nursery_->kill(slot_, generation_); // it is still in an item that it has answered
+        return {};
+    }
     if (!alive() || held_.empty())
         return {};
     if (items_ > 1)
@@ -265,23 +309,47 @@ std::optional<clock::time_point> link::look(clock::time_point now)
     const auto timeout = held_.front().owner->opts().timeout;
     if (timeout.count() <= 0)
         return {};
-    const auto since = running_since();
-    if (!since)
-        return now + timeout;
-    if (now - *since < timeout)
+    if (page_.started() - received_ > items_) {
+        kill(kill_reason::protocol, "says that it has started more than it holds");
+        return {};
+    }
+    const bool stuck = makes_no_progress(now, timeout);
+    auto since = running_since();
+    if (since)
+        since = std::min(*since, quiet_since_); // its own word is not taken for more than that
+    if (!since && !stuck)
+        return now + std::min<clock::duration>(timeout, second_look);
+    if (since && now - *since < timeout)
         return *since + timeout;
     // First make sure that it starts nothing more, then look whether the item has finished meanwhile: a result in
     // the pipe wins over the timer, and the next item must not pay for this one.
     take_back();
     const std::uint32_t started = page_.started();
-    if (page_.finished() == started)
-        return {};
-    const auto still = running_since();
-    if (!still || now - *still < timeout)
-        return still.value_or(now) + timeout;
-    target_sequence_ = started - 1;
+    if (!stuck) {
+        if (page_.finished() == started)
+            return {};
+        const auto still = running_since();
+        if (!still || (now - *still < timeout && *still <= now))
+            return still.value_or(now) + timeout;
+    }
+    target_sequence_ = since ? started - 1 : received_;
     kill(kill_reason::timeout);
     return {};
+}
+
+/// A worker that says it runs nothing, and neither begins what it holds nor answers what it has begun: it was stopped, or
+/// it lies. Told at the second look, between which the program has had time to read what there is.
+bool link::makes_no_progress(clock::time_point now, clock::duration timeout)
+{
+    const std::uint64_t progress = page_.started() + 2 * received_ + items_ + pipe_position_;
+    if (progress != progress_seen_ || !ready_) {
+        progress_seen_ = progress;
+        quiet_since_ = now;
+        suspected_ = false;
+    }
+    if (running_since() || now - quiet_since_ < timeout + silence)
+        return false;
+    return std::exchange(suspected_, true);
 }
 
 /// Takes whole replies that the worker holds in the page: it may run a long item now, or be dead.
@@ -338,15 +406,25 @@ void link::drain() noexcept
     if (buffer_.empty())
         buffer_.resize(default_pipe);
     target_ = {};
-    while (const std::size_t got = channel_->read_now(buffer_))
+    // Not until it is empty: a process that the worker has left behind may go on writing.
+    for (int left = ::fcntl(results_fd_, F_GETPIPE_SZ); left > 0 && !distrusted_;) {
+        const std::size_t got = channel_->read_now(buffer_);
+        if (got == 0)
+            break;
+        left -= static_cast<int>(got);
         arrived(got);
+    }
     harvest();
 }
 
-/// Only what had been started and not answered has failed; everything behind it goes to another worker.
+/// Only what had been started and not answered has failed; everything behind it goes to another worker. Until an item
+/// has outlived too many workers that say they have not begun it: a worker's page is in the worker's hands.
 void link::judge() noexcept
 {
-    for (std::uint32_t n = unfit_.empty() ? started_unanswered() : 0; n > 0; --n) {
+    std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;
+    if (n == 0 && items_ > 0 && ready_ && reason_ == kill_reason::none && ++held_.front().items.losses >= most_losses)
+        n = 1; // whatever its page says
+    for (; n > 0; --n) {
         const bool is_target = received_ == target_sequence_;
         const std::shared_ptr<call> owner = held_.front().owner;
         const item_run one = pop_front();
@@ -357,6 +435,12 @@ void link::judge() noexcept
         h.owner->give_back(std::move(h.items));
     held_.clear();
     items_ = 0;
+}
+
+bool link::failed_to_begin() const noexcept
+{
+    const bool from_outside = end_ && end_->code != CLD_EXITED && (end_->status == SIGKILL || end_->status == SIGTERM);
+    return end_ && !ready_ && !killed() && !retiring_ && !from_outside;
 }
 
 void link::detach() noexcept

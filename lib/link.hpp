@@ -44,6 +44,9 @@ private:
 
 class link final : public channel_user, public std::enable_shared_from_this<link> {
 public:
+    /// So long, beyond the timeout, a worker may be silent that has something to do and says that it is not doing it.
+    static constexpr std::chrono::seconds silence{1};
+
     /// Makes the pipes and asks the nursery for a process. Throws std::system_error: EMFILE, ENFILE (pipe2(2)).
     static std::shared_ptr<link> start(
         const asio::any_io_executor& ex, nursery_client& nursery, std::uint32_t slot, std::uint64_t generation,
@@ -79,9 +82,11 @@ public:
 
     bool alive() const noexcept { return !ended_ && !retiring_ && reason_ == kill_reason::none; }
     bool gone() const noexcept { return gone_; }
+    bool retiring() const noexcept { return retiring_; }
     bool idle() const noexcept { return held_.empty(); }
     bool killed() const noexcept { return reason_ != kill_reason::none; }
-    bool has_started() const noexcept { return last_start().has_value(); }
+    /// It ended by itself, and not because of an item.
+    bool failed_to_begin() const noexcept;
     /// The item that it is to start next has not been started yet.
     bool waiting_to_start() const noexcept { return items_ > 0 && started_unanswered() == 0; }
     std::size_t batches() const noexcept { return held_.size(); }
@@ -108,11 +113,15 @@ private:
     void read_more();
     void write_more();
     void feed(byte_view bytes) noexcept;
+    const char* parse(byte_view bytes) noexcept;
+    void rescue() noexcept;
+    bool reject(const char* why) noexcept;
     bool take_reply(const reply_header& header, byte_view payload);
     failure thrown(reply_kind kind, const report& said) const;
     void arrived(std::size_t bytes) noexcept;
     void distrust(const char* why) noexcept;
     void measure() noexcept;
+    bool makes_no_progress(clock::time_point now, clock::duration timeout);
     void harvest() noexcept;
     void end_when_quiet() noexcept;
     void drain() noexcept;
@@ -143,6 +152,9 @@ private:
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
+    std::uint64_t progress_seen_ = 0;
+    clock::time_point quiet_since_{}; // since when nothing of that has changed, as far as we looked
+    bool suspected_ = false;
     int pid_ = 0;
     kill_reason reason_ = kill_reason::none;
     std::uint32_t target_sequence_ = 0; // timeout: the item that is to blame
@@ -151,6 +163,7 @@ private:
     bool ended_ = false;
     bool gone_ = false;
     std::optional<nursery_report> end_;
+    bool ready_ = false; // its state is made
     std::string unfit_;
 };
 

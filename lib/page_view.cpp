@@ -16,6 +16,8 @@ page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
     page_.flushed = 0;
     page_.filled = 0;
     page_.crash.stage = 0;
+    page_.crash.signal = 0;
+    page_.crash.pc = page_.crash.depth = page_.crash.has_address = page_.crash.stack_overflow = 0;
     page_.crash.type[0] = page_.crash.what[0] = page_.crash.where[0] = page_.crash.trace[0] = '\0';
 }
 

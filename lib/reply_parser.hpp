@@ -62,7 +62,8 @@ private:
     std::size_t capacity_ = 0;
 };
 
-/// The replies of one worker. After an error it must not be fed again: the worker cannot be trusted any further.
+/// The replies of one worker. After an error it must not be fed the same stream again: the worker cannot be trusted any
+/// further.
 class reply_parser {
 public:
     /// Passes every whole reply in `bytes`, together with what is left of earlier ones, to
@@ -80,6 +81,7 @@ public:
                     return nullptr;
                 const auto header = load<reply_header>(part_.data());
                 ++next;
+                settled_ += sizeof header + header.size;
                 const bool go_on = take(header, byte_view{part_.data() + sizeof header, header.size});
                 part_.clear();
                 if (!go_on)
@@ -96,6 +98,7 @@ public:
             ++next;
             const byte_view payload = bytes.subspan(sizeof header, header.size);
             bytes = bytes.subspan(sizeof header + header.size);
+            settled_ += sizeof header + header.size;
             if (!take(header, payload))
                 return nullptr;
         }
@@ -104,6 +107,13 @@ public:
 
     /// Bytes of the stream that were fed so far.
     std::uint64_t position() const noexcept { return position_; }
+
+    /// Forgets all that came after the last whole reply.
+    void restart() noexcept
+    {
+        part_.clear();
+        position_ = settled_;
+    }
 
     /// Memory for the rest of a large reply, to read into without a copy; empty when a small buffer does. What was
     /// read is told by `got`. At most twice what has arrived: a claim alone allocates nothing.
@@ -152,6 +162,7 @@ private:
 
     growing_bytes part_; // a reply of which not all has arrived
     std::uint64_t position_ = 0;
+    std::uint64_t settled_ = 0; // of these, in whole replies
 };
 
 } // namespace cofork::detail

@@ -28,7 +28,7 @@ std::string readable(const char* name)
     char* const text = abi::__cxa_demangle(name, nullptr, nullptr, &status);
     std::string result = text ? text : name;
     std::free(text);
-    return result;
+    return result.substr(0, result.find(" [clone ")); // a part that the optimiser cut off: the function is the same
 }
 
 std::string_view file_name(std::string_view path)
@@ -45,6 +45,13 @@ bool is_runtime(std::string_view module)
     const auto begins = [&](std::string_view k) { return name.starts_with(k); };
     return std::ranges::any_of(known, begins) || name.starts_with("libasan") || name.starts_with("libubsan")
         || name.starts_with("libtsan");
+}
+
+/// A function of the library, whatever its arguments and what it returns.
+bool is_ours(std::string_view function)
+{
+    const std::size_t at = function.find("cofork::detail::");
+    return at != std::string_view::npos && at < function.find_first_of("<(");
 }
 
 template <std::size_t Size>
@@ -136,6 +143,8 @@ symbols::place symbols::find(std::uint64_t address)
 
 void symbols::name(crash_facts& crash)
 {
+    if (crash.stage < 2 && crash.pc == 0)
+        return; // it did not crash, it gave up
     const std::uint64_t* const end = crash.frames + std::min(crash.depth, crash_facts::most_frames);
     // Before the frame that crashed come those of the handler. A jump into nothing has no frame: then only its caller.
     const std::uint64_t* const begin = std::find(static_cast<const std::uint64_t*>(crash.frames), end, crash.pc);
@@ -150,7 +159,7 @@ void symbols::name(crash_facts& crash)
         const place p = find(addresses[i]);
         if (p.function.ends_with("::on_terminate()"))
             continue; // of the crash handler
-        if (i > 0 && p.function.starts_with("cofork::detail::"))
+        if (i > 0 && is_ours(p.function))
             break; // from here on the worker's own
         const std::string function = !p.function.empty() ? p.function : hexadecimal(addresses[i]);
         trace += '#' + std::to_string(i) + ' ' + function;

@@ -15,6 +15,7 @@
 #include <typeinfo>
 
 #include <stdio_ext.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -31,6 +32,33 @@ std::uint64_t now_ns() noexcept
     ::clock_gettime(CLOCK_MONOTONIC, &t);
     return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
 }
+
+/// An end of a pipe that f must leave alone, and sometimes does not: what goes into another file would be lost without a
+/// word, and the parent would wait for it.
+class own_pipe {
+public:
+    explicit own_pipe(int fd) noexcept : fd_{fd}, inode_{inode()} {}
+
+    int number() const noexcept { return fd_; }
+
+    void check() const noexcept
+    {
+        if (inode() == inode_)
+            return;
+        note_reason("f has closed or replaced the descriptors of its worker");
+        ::_exit(EXIT_FAILURE);
+    }
+
+private:
+    ino_t inode() const noexcept
+    {
+        struct stat now {};
+        return ::fstat(fd_, &now) == 0 ? now.st_ino : 0;
+    }
+
+    int fd_;
+    ino_t inode_;
+};
 
 /// The replies of one worker, gathered in the shared page and written in slices.
 class reply_stream {
@@ -58,6 +86,7 @@ public:
         last_flush_ = now_ns();
         if (held_ == 0)
             return;
+        fd_.check();
         send(page_.out, held_);
         advance(held_);
         held_ = 0;
@@ -72,7 +101,7 @@ public:
 private:
     void send(const std::byte* from, std::size_t size) noexcept
     {
-        if (!write_all(fd_, from, size))
+        if (!write_all(fd_.number(), from, size))
             ::_exit(EXIT_FAILURE); // nobody is left to hear it
     }
 
@@ -94,7 +123,7 @@ private:
         advance(sizeof header + payload.size());
     }
 
-    int fd_;
+    own_pipe fd_;
     page& page_;
     std::size_t held_ = 0;
     std::uint64_t last_flush_ = now_ns();
@@ -211,7 +240,8 @@ private:
             compact();
         while (end_ - begin_ < size) {
             replies_.flush(); // before every read: it may block, and the parent may be waiting for these
-            const ssize_t got = ::read(fd_, buffer_.data() + end_, buffer_.size() - end_);
+            fd_.check();
+            const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, buffer_.size() - end_);
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
@@ -220,7 +250,7 @@ private:
         }
     }
 
-    int fd_;
+    own_pipe fd_;
     reply_stream& replies_;
     byte_buffer buffer_;
     std::size_t begin_ = 0;
@@ -239,6 +269,9 @@ public:
     {
         make_state();
         page_.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_release);
+        // Now, before any f has run: later the parent could not believe it.
+        replies_.add(reply_kind::ready, 0, {});
+        replies_.flush();
         for (;;) {
             batch_ = load<job_header>(jobs_.take(sizeof(job_header)).data());
             if (batch_.magic != job_magic)

@@ -1,6 +1,7 @@
 // Ways for a worker to die, at every point of an item's life.
 
 #include "support/faults.hpp"
+#include "support/worker_side.hpp"
 
 #include "frame.hpp"
 
@@ -8,7 +9,6 @@
 
 #include <asio/signal_set.hpp>
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -372,17 +372,6 @@ TEST_CASE("a result that is complete when its worker is killed is delivered", "[
 
 namespace {
 
-/// The worker's end of its result pipe: of its two pipes the one that is open for writing.
-int result_pipe()
-{
-    for (int fd = 3; fd < 1024; ++fd) {
-        struct stat kind {};
-        if (::fstat(fd, &kind) == 0 && S_ISFIFO(kind.st_mode) && (::fcntl(fd, F_GETFL) & O_ACCMODE) == O_WRONLY)
-            return fd;
-    }
-    return -1;
-}
-
 std::string letters(std::size_t size)
 {
     std::string text(size, '\0');
@@ -405,7 +394,8 @@ std::string tear(torn t)
     byte_buffer reply(sizeof(reply_header));
     store(reply.data(), reply_header{reply_magic, reply_kind::value, 0, 0, payload.size()});
     reply.insert(reply.end(), payload.begin(), payload.end());
-    const int fd = result_pipe();
+    const int fd = test::own_pipe(O_WRONLY);
+    test::say_finished();
     for (std::size_t at = 0; at < std::min(t.offset, reply.size());) {
         const ssize_t put = ::write(fd, reply.data() + at, std::min(t.offset, reply.size()) - at);
         if (put < 0)

@@ -204,7 +204,8 @@ TEST_CASE("three thousand workers come and go without a trace", "[fault][F55]")
     std::ptrdiff_t most_descriptors = 0;
     std::size_t most_children = 0;
     std::set<pid_t> pids;
-    for (int round = 0; round < 30; ++round) {
+    const int rounds = test::forks_are_slow ? 5 : 30;
+    for (int round = 0; round < rounds; ++round) {
         const auto all = test::run(context, cofork::parallel(pool, f, test::first_numbers(100)));
         pids.insert(all.begin(), all.end());
         const auto descriptors = test::open_descriptors();
@@ -219,8 +220,8 @@ TEST_CASE("three thousand workers come and go without a trace", "[fault][F55]")
             CHECK(children <= most_children + 4);
         }
     }
-    CHECK(pids.size() == 3000); // the kernel hands a number out again only after many others
-    CHECK(pool.stats().spawned == 3000);
+    CHECK(pids.size() == 100 * static_cast<std::size_t>(rounds)); // the kernel hands a number out again only after many others
+    CHECK(pool.stats().spawned == 100 * static_cast<std::size_t>(rounds));
 }
 
 TEST_CASE("a worker has no ring, and no descriptor of the program but its own two pipes", "[fault][F78]")
