@@ -11,6 +11,7 @@
 #include <asio/strand.hpp>
 
 #include <algorithm>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -22,7 +23,6 @@ using namespace std::chrono_literals;
 
 /// How often a gated call looks whether the item before the next has really begun.
 constexpr auto start_poll = 250us;
-constexpr auto progress_tick = 100ms;
 
 } // namespace
 
@@ -75,12 +75,8 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
         return c->finish();
     if (calls_.empty())
         crew_.start_small();
-    calls_.push_back(c);
+    calls_.add(c, clock::now(), crew_.busy());
     serving_ = shared_from_this();
-    if (c->opts().progress) {
-        c->report_progress(clock::now(), crew_.busy());
-        next_progress_ = std::min(next_progress_, clock::now() + progress_tick);
-    }
     crew_.watch(shared_from_this());
     turn();
 }
@@ -136,14 +132,15 @@ void dispatcher::run_turn()
     const auto now = clock::now();
     crew_.sweep(now);
     if (const auto why = calls_.empty() ? nullptr : crew_.hopeless())
-        fail_all(why);
-    apply_stops(now);
+        calls_.stop_all(why);
+    calls_.stop_overdue(now);
+    crew_.apply_stops();
     if (crew_.recycle()) // before idle workers get more
         next_look_ = std::min(next_look_, now + link::silence);
     assign(now);
     if (now >= next_look_)
         look(now);
-    report(now);
+    calls_.report_progress(now, crew_.busy());
     finish_calls();
     if (!released_)
         arm(now);
@@ -165,30 +162,12 @@ void dispatcher::on_nursery_lost() noexcept
     turn();
 }
 
-void dispatcher::fail_all(const std::exception_ptr& why)
-{
-    for (const auto& c : calls_)
-        c->stop(why, cancel_mode::kill);
-}
-
-void dispatcher::apply_stops(clock::time_point now)
-{
-    for (const auto& c : calls_) {
-        if (now >= c->deadline() && !c->stopping())
-            c->stop(failed_call(errc::deadline), cancel_mode::kill);
-    }
-    crew_.apply_stops();
-}
-
 void dispatcher::assign(clock::time_point now)
 {
     wanting_ = false;
     crew_.grow(now);
     for (std::size_t idle_rounds = 0; idle_rounds < calls_.size();) {
-        const std::shared_ptr<call> c = calls_.front();
-        calls_.pop_front();
-        calls_.push_back(c);
-        idle_rounds = assign_one(c, now) ? 0 : idle_rounds + 1;
+        idle_rounds = assign_one(calls_.next(), now) ? 0 : idle_rounds + 1;
     }
 }
 
@@ -237,7 +216,7 @@ void dispatcher::spawn_failed(clock::time_point now, const std::system_error& wh
     turn_again_ = true; // the next turn decides whether this is the end
     // Lost, and now there are threads: no second one can be made.
     if (!crew_.has_nursery() && why.code() == errc::threads_running)
-        return fail_all(failed_call(errc::nursery_lost));
+        return calls_.stop_all(failed_call(errc::nursery_lost));
     crew_.refused(now, why.code().value());
 }
 
@@ -249,36 +228,10 @@ void dispatcher::look(clock::time_point now)
     turn_again_ = turn_again_ || freed;
 }
 
-void dispatcher::report(clock::time_point now)
-{
-    const bool due = now >= next_progress_;
-    bool any = false;
-    for (const auto& c : calls_) {
-        if (!c->opts().progress)
-            continue;
-        any = true;
-        if (due || c->progressed())
-            c->report_progress(now, crew_.busy());
-    }
-    if (!any)
-        next_progress_ = clock::time_point::max();
-    else if (due)
-        next_progress_ = now + progress_tick;
-}
-
 void dispatcher::finish_calls()
 {
-    for (std::size_t i = 0; i < calls_.size();) {
-        if (!calls_[i]->over()) {
-            ++i;
-            continue;
-        }
-        const std::shared_ptr<call> c = calls_[i];
-        calls_.erase(calls_.begin() + static_cast<std::ptrdiff_t>(i));
-        c->report_progress(clock::now(), crew_.busy(), true);
-        done_ += c->done();
+    while (const auto c = calls_.take_over(clock::now(), crew_.busy()))
         finish(c);
-    }
     if (!calls_.empty() || released_)
         return;
     serving_.reset();
@@ -308,12 +261,7 @@ void dispatcher::arm(clock::time_point now)
 {
     if (calls_.empty())
         return;
-    auto next = std::min(next_look_, next_progress_);
-    for (const auto& c : calls_) {
-        next = std::min(next, c->deadline());
-        if (const auto gate = c->waits_until(now))
-            next = std::min(next, *gate);
-    }
+    auto next = std::min(next_look_, calls_.wakes(now));
     if (wanting_)
         next = std::min(next, crew_.wait_for_more());
     if (next >= armed_for_)
@@ -350,7 +298,7 @@ void dispatcher::shut_down(const std::exception_ptr& why) noexcept
     const lock held{*guard_};
     closed_ = true;
     if (inside_ > 0) { // from a callback of a call: after it has returned
-        fail_all(why);
+        calls_.stop_all(why);
         shut_down_later_ = why;
         return;
     }
@@ -396,8 +344,7 @@ void dispatcher::context_ended() noexcept
 std::vector<std::shared_ptr<call>> dispatcher::take_all_calls() noexcept
 {
     std::vector<std::shared_ptr<call>> all = std::exchange(arriving_, {});
-    all.insert(all.end(), calls_.begin(), calls_.end());
-    calls_.clear();
+    std::ranges::copy(calls_.take_all(), std::back_inserter(all));
     if (ending_)
         all.push_back(std::exchange(ending_, nullptr));
     return all;
@@ -417,9 +364,7 @@ pool_stats dispatcher::stats() const
     const lock held{*guard_};
     pool_stats now;
     crew_.count_into(now);
-    now.done = done_;
-    for (const auto& c : calls_)
-        now.done += c->done();
+    now.done = calls_.done();
     now.calls = calls_.size();
     return now;
 }

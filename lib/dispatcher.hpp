@@ -1,7 +1,7 @@
 #pragma once
 // Calls on one side, workers on the other: decides who works on what, and when workers come and go.
 
-#include "call.hpp"
+#include "call_queue.hpp"
 #include "crew.hpp"
 #include "place_registry.hpp"
 
@@ -10,7 +10,6 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/steady_timer.hpp>
 
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -75,16 +74,13 @@ private:
 
     void admit(const std::shared_ptr<call>& c);
     void run_turn();
-    void apply_stops(clock::time_point now);
     void assign(clock::time_point now);
     bool assign_one(const std::shared_ptr<call>& c, clock::time_point now);
     void look(clock::time_point now);
-    void report(clock::time_point now);
     void finish_calls();
     void finish(const std::shared_ptr<call>& c);
 
     void spawn_failed(clock::time_point now, const std::system_error& why);
-    void fail_all(const std::exception_ptr& why);
 
     void arm(clock::time_point now);
     std::vector<std::shared_ptr<call>> take_all_calls() noexcept;
@@ -103,7 +99,7 @@ private:
     std::exception_ptr shut_down_later_;
 
     std::vector<std::shared_ptr<call>> arriving_; // given to us, and not yet seen on the strand
-    std::deque<std::shared_ptr<call>> calls_; // in turn: the front is asked first
+    call_queue calls_;
     std::shared_ptr<dispatcher> serving_;     // ourselves while there are calls: nobody else owns a snapshot's place
     std::shared_ptr<call> ending_;           // one_call: over, while its workers are reaped
     std::function<void()> when_idle_;
@@ -111,10 +107,7 @@ private:
     std::optional<asio::steady_timer> timer_; // none when nothing follows any more
     clock::time_point armed_for_ = clock::time_point::max();
     clock::time_point next_look_ = clock::time_point::max(); // at timeouts, and at results that wait in a page
-    clock::time_point next_progress_ = clock::time_point::max();
     bool wanting_ = false; // items wait for a worker
-
-    std::uint64_t done_ = 0; // items of calls that are over
 };
 
 } // namespace cofork::detail

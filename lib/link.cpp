@@ -53,8 +53,7 @@ void link::dispatch(std::shared_ptr<call> owner, item_run items)
     if (message.size() > 1)
         ::fcntl(jobs_read_.get(), F_SETPIPE_SZ, large_pipe); // refused above the user's share: slower, still right
     std::ranges::move(message, std::back_inserter(unsent_));
-    items_ += items.count;
-    held_.push_back({std::move(owner), std::move(items)});
+    held_.add(std::move(owner), std::move(items));
     if (!channel_->writing())
         write_more();
     if (!channel_->reading())
@@ -85,12 +84,7 @@ void link::on_written(std::error_code ec) noexcept
 
 void link::read_more()
 {
-    target_ = {};
-    if (pipe_position_ == parser_.position())
-        target_ = parser_.large_rest();
-    if (target_.empty() && buffer_.empty())
-        buffer_.resize(default_pipe);
-    channel_->read(target_.empty() ? std::span{buffer_} : target_, shared_from_this());
+    channel_->read(inbox_.space(), shared_from_this());
 }
 
 void link::on_read(std::error_code ec, std::size_t bytes) noexcept
@@ -113,50 +107,26 @@ void link::on_read(std::error_code ec, std::size_t bytes) noexcept
 
 void link::arrived(std::size_t bytes) noexcept
 {
-    if (target_.empty()) {
-        const byte_view chunk{buffer_.data(), bytes};
-        const std::size_t known = std::min<std::uint64_t>(bytes, parser_.position() - pipe_position_);
-        pipe_position_ += bytes;
-        return feed(chunk.subspan(known)); // the rest was taken from the page before it came
-    }
-    pipe_position_ += bytes;
-    parser_.got(bytes);
-    target_ = {};
-    feed({});
-}
-
-void link::feed(byte_view bytes) noexcept
-{
     if (distrusted_)
         return;
-    if (const char* const wrong = parse(bytes)) {
-        rescue();
-        distrust(wrong);
-    }
-    else if (parser_.large_rest().size() > 0 && !large_results_) {
+    if (const char* const wrong = inbox_.arrived(bytes))
+        return distrust(wrong);
+    if (!large_results_ && inbox_.expects_large()) {
         large_results_ = true;
         ::fcntl(results_fd_, F_SETPIPE_SZ, large_pipe);
     }
 }
 
-const char* link::parse(byte_view bytes) noexcept
-try {
-    return parser_.feed(
-        bytes, received_, [this] { return held_.empty() ? 0 : held_.front().owner->opts().max_result; },
-        [this](const reply_header& header, byte_view payload) { return take_reply(header, payload); });
-}
-catch (const std::bad_alloc&) {
-    return "no memory for its reply";
+void link::harvest() noexcept
+{
+    const char* const wrong = distrusted_ ? nullptr : inbox_.look_into_page();
+    if (wrong)
+        distrust(wrong);
 }
 
-/// Noise came where replies should be. What the worker had finished before may still be in the page.
-void link::rescue() noexcept
-try {
-    parser_.restart();
-    if (!distrusted_)
-        (void)parse(page_.unwritten(parser_.position()));
-}
-catch (const std::bad_alloc&) { // lost, with what else there is no memory for
+std::uint64_t link::max_result() const noexcept
+{
+    return held_.empty() ? 0 : held_.owner()->opts().max_result;
 }
 
 void link::distrust(const char* why) noexcept
@@ -167,7 +137,7 @@ void link::distrust(const char* why) noexcept
 
 bool link::reject(const char* why) noexcept
 {
-    --received_; // the parser had counted it
+    inbox_.refuse();
     distrust(why);
     return false;
 }
@@ -179,7 +149,7 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         return reject(ready_ ? "says again that it begins" : "reply before it was ready");
     if (header.kind == reply_kind::ready) {
         ready_ = true;
-        received_ = 0;
+        inbox_.begin();
         return true;
     }
     std::optional<report> said;
@@ -190,16 +160,16 @@ bool link::take_reply(const reply_header& header, byte_view payload)
     }
     if (header.kind == reply_kind::unfit) {
         unfit_ = said->what;
-        received_ = 0;
+        inbox_.begin();
         return true;
     }
     const std::uint32_t ahead = page_.started() - header.sequence;
-    if (held_.empty() || ahead == 0 || ahead > items_)
+    if (held_.empty() || ahead == 0 || ahead > held_.count())
         return reject("reply for an item that it has not started");
     // It says so before it answers. Else it could answer, go on running, and hold up what it is given next.
     if (static_cast<std::int32_t>(page_.finished() - header.sequence) < 1)
         return reject("reply for an item that it has not finished");
-    const std::shared_ptr<call> owner = held_.front().owner;
+    const std::shared_ptr<call> owner = held_.owner();
     const item_run one = pop_front();
     if (const auto last = owner->gated() ? page_.last_start() : std::nullopt)
         owner->started(*last);
@@ -223,51 +193,34 @@ failure link::thrown(reply_kind kind, const report& said) const
 
 item_run link::pop_front() noexcept
 {
-    item_run& items = held_.front().items;
-    item_run one = items.take_front(1);
-    --items_;
-    if (items.count == 0) {
-        measure();
-        held_.pop_front();
-    }
+    const std::shared_ptr<call> owner = held_.owner();
+    auto [one, last] = held_.take_first();
+    if (last)
+        measure(*owner);
     return one;
 }
 
 /// A batch is done: what its items cost decides how many go into the next.
-void link::measure() noexcept
+void link::measure(call& owner) noexcept
 {
     const std::chrono::nanoseconds busy = page_.busy();
     const std::uint32_t finished = page_.finished();
     const std::uint32_t items = finished - measured_from_;
     if (items > 0 && busy >= busy_seen_)
-        held_.front().owner->measured(items, busy - busy_seen_);
+        owner.measured(items, busy - busy_seen_);
     busy_seen_ = busy;
     measured_from_ = finished;
 }
 
 std::uint32_t link::started_unanswered() const noexcept
 {
-    const std::uint32_t n = page_.started() - received_;
-    return static_cast<std::uint32_t>(std::min<std::size_t>(n, items_)); // more is a lie about its own items only
+    const std::uint32_t n = page_.started() - inbox_.answered();
+    return static_cast<std::uint32_t>(std::min<std::size_t>(n, held_.count())); // more is a lie about its own items only
 }
 
 void link::take_back()
 {
-    std::size_t keep = std::min<std::size_t>(page_.raise_epoch() - received_, items_);
-    std::deque<held> kept;
-    for (held& h : held_) {
-        if (keep >= h.items.count) {
-            keep -= h.items.count;
-            kept.push_back(std::move(h));
-            continue;
-        }
-        if (keep > 0)
-            kept.push_back({h.owner, h.items.take_front(static_cast<std::uint32_t>(keep))});
-        keep = 0;
-        items_ -= h.items.count;
-        h.owner->give_back(std::move(h.items));
-    }
-    held_ = std::move(kept);
+    held_.keep(page_.raise_epoch() - inbox_.answered());
 }
 
 void link::kill(kill_reason why, const char* detail)
@@ -302,14 +255,14 @@ std::optional<clock::time_point> link::look(clock::time_point now)
     }
     if (!alive() || held_.empty())
         return {};
-    if (items_ > 1)
+    if (held_.count() > 1)
         harvest();
     if (held_.empty())
         return {};
-    const auto timeout = held_.front().owner->opts().timeout;
+    const auto timeout = held_.owner()->opts().timeout;
     if (timeout.count() <= 0)
         return {};
-    if (page_.started() - received_ > items_) {
+    if (page_.started() - inbox_.answered() > held_.count()) {
         kill(kill_reason::protocol, "says that it has started more than it holds");
         return {};
     }
@@ -332,7 +285,7 @@ std::optional<clock::time_point> link::look(clock::time_point now)
         if (!still || (now - *still < timeout && *still <= now))
             return still.value_or(now) + timeout;
     }
-    target_sequence_ = since ? started - 1 : received_;
+    target_sequence_ = since ? started - 1 : inbox_.answered();
     kill(kill_reason::timeout);
     return {};
 }
@@ -341,7 +294,7 @@ std::optional<clock::time_point> link::look(clock::time_point now)
 /// it lies. Told at the second look, between which the program has had time to read what there is.
 bool link::makes_no_progress(clock::time_point now, clock::duration timeout)
 {
-    const std::uint64_t progress = page_.started() + 2 * received_ + items_ + pipe_position_;
+    const std::uint64_t progress = page_.started() + 2 * inbox_.answered() + held_.count() + inbox_.position();
     if (progress != progress_seen_ || !ready_) {
         progress_seen_ = progress;
         quiet_since_ = now;
@@ -350,22 +303,6 @@ bool link::makes_no_progress(clock::time_point now, clock::duration timeout)
     if (running_since() || now - quiet_since_ < timeout + silence)
         return false;
     return std::exchange(suspected_, true);
-}
-
-/// Takes whole replies that the worker holds in the page: it may run a long item now, or be dead.
-void link::harvest() noexcept
-{
-    if (distrusted_)
-        return;
-    if (pipe_position_ > parser_.position())
-        return; // part of a reply has come by the pipe, and so will the rest
-    try {
-        if (const auto replies = page_.unwritten(parser_.position()); !replies.empty())
-            feed(replies);
-    }
-    catch (const std::bad_alloc&) {
-        // It comes by the pipe; of a worker that is dead the items are lost like any other allocation would be.
-    }
 }
 
 void link::on_spawned(int pid) noexcept
@@ -403,12 +340,9 @@ void link::end_when_quiet() noexcept
 /// What a worker wrote before its end is still in the pipe, and it counts.
 void link::drain() noexcept
 {
-    if (buffer_.empty())
-        buffer_.resize(default_pipe);
-    target_ = {};
     // Not until it is empty: a process that the worker has left behind may go on writing.
     for (int left = ::fcntl(results_fd_, F_GETPIPE_SZ); left > 0 && !distrusted_;) {
-        const std::size_t got = channel_->read_now(buffer_);
+        const std::size_t got = channel_->read_now(inbox_.space());
         if (got == 0)
             break;
         left -= static_cast<int>(got);
@@ -422,19 +356,16 @@ void link::drain() noexcept
 void link::judge() noexcept
 {
     std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;
-    if (n == 0 && items_ > 0 && ready_ && reason_ == kill_reason::none && ++held_.front().items.losses >= most_losses)
+    if (n == 0 && !held_.empty() && ready_ && reason_ == kill_reason::none && ++held_.first().losses >= most_losses)
         n = 1; // whatever its page says
     for (; n > 0; --n) {
-        const bool is_target = received_ == target_sequence_;
-        const std::shared_ptr<call> owner = held_.front().owner;
+        const bool is_target = inbox_.answered() == target_sequence_;
+        const std::shared_ptr<call> owner = held_.owner();
         const item_run one = pop_front();
-        ++received_;
+        inbox_.skip();
         owner->failed(one, blame({end_, reason_, detail_}, page_, pid(), is_target));
     }
-    for (held& h : held_)
-        h.owner->give_back(std::move(h.items));
-    held_.clear();
-    items_ = 0;
+    held_.keep(0);
 }
 
 bool link::failed_to_begin() const noexcept
@@ -450,8 +381,7 @@ void link::detach() noexcept
     if (!pipes || (retiring_ && !pipes->reading() && !pipes->writing()))
         return;
     pipes->cancel();
-    for (held& h : held_)
-        h.owner.reset();
+    held_.forget();
 }
 
 } // namespace cofork::detail

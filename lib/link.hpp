@@ -4,10 +4,11 @@
 #include "blame.hpp"
 #include "call.hpp"
 #include "channel.hpp"
+#include "held_items.hpp"
+#include "inbox.hpp"
 #include "job_message.hpp"
 #include "nursery_client.hpp"
 #include "page_view.hpp"
-#include "reply_parser.hpp"
 
 #include <deque>
 #include <memory>
@@ -42,7 +43,7 @@ private:
     link_user& user_;
 };
 
-class link final : public channel_user, public std::enable_shared_from_this<link> {
+class link final : public channel_user, public inbox_user, public std::enable_shared_from_this<link> {
 public:
     /// So long, beyond the timeout, a worker may be silent that has something to do and says that it is not doing it.
     static constexpr std::chrono::seconds silence{1};
@@ -88,39 +89,31 @@ public:
     /// It ended by itself, and not because of an item.
     bool failed_to_begin() const noexcept;
     /// The item that it is to start next has not been started yet.
-    bool waiting_to_start() const noexcept { return items_ > 0 && started_unanswered() == 0; }
-    std::size_t batches() const noexcept { return held_.size(); }
-    std::size_t held_items() const noexcept { return items_; }
+    bool waiting_to_start() const noexcept { return !held_.empty() && started_unanswered() == 0; }
+    std::size_t batches() const noexcept { return held_.batches(); }
+    std::size_t held_items() const noexcept { return held_.count(); }
     /// Items that wait behind the one that runs.
-    std::size_t waiting() const noexcept { return items_ > 0 ? items_ - 1 : 0; }
-    const call* owner() const noexcept { return held_.empty() ? nullptr : held_.front().owner.get(); }
-    std::shared_ptr<call> shared_owner() const noexcept { return held_.empty() ? nullptr : held_.front().owner; }
+    std::size_t waiting() const noexcept { return held_.empty() ? 0 : held_.count() - 1; }
+    const call* owner() const noexcept { return held_.owner().get(); }
     std::uint32_t slot() const noexcept { return slot_; }
     std::uint64_t generation() const noexcept { return generation_; }
-    std::uint64_t answered() const noexcept { return received_; }
+    std::uint64_t answered() const noexcept { return inbox_.answered(); }
     /// Text of the exception that kept it from making its state; empty when none did.
     const std::string& unfit() const noexcept { return unfit_; }
 
 private:
-    struct held {
-        std::shared_ptr<call> owner;
-        item_run items;
-    };
-
     void on_read(std::error_code ec, std::size_t bytes) noexcept override;
     void on_written(std::error_code ec) noexcept override;
 
     void read_more();
     void write_more();
-    void feed(byte_view bytes) noexcept;
-    const char* parse(byte_view bytes) noexcept;
-    void rescue() noexcept;
     bool reject(const char* why) noexcept;
-    bool take_reply(const reply_header& header, byte_view payload);
+    std::uint64_t max_result() const noexcept override;
+    bool take_reply(const reply_header& header, byte_view payload) override;
     failure thrown(reply_kind kind, const report& said) const;
     void arrived(std::size_t bytes) noexcept;
     void distrust(const char* why) noexcept;
-    void measure() noexcept;
+    void measure(call& owner) noexcept;
     bool makes_no_progress(clock::time_point now, clock::duration timeout);
     void harvest() noexcept;
     void end_when_quiet() noexcept;
@@ -140,15 +133,10 @@ private:
     page_view page_;
     std::uint32_t slot_;
     std::uint64_t generation_;
-    std::deque<held> held_;  // in the order in which the worker starts them
-    std::size_t items_ = 0;  // in held_
-    std::uint32_t received_ = 0; // replies so far: the sequence of the next
-    reply_parser parser_;
-    std::uint64_t pipe_position_ = 0; // bytes that came by the pipe; behind parser_.position() when some came by the page
+    detail::held_items held_;
+    inbox inbox_{page_, *this};
     bool distrusted_ = false; // it broke the protocol: nothing more is believed
     bool large_results_ = false;
-    std::vector<std::byte> buffer_;
-    std::span<std::byte> target_; // of the pending read, when it goes straight into a large reply
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;

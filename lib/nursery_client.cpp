@@ -50,7 +50,8 @@ shared_pages::~shared_pages()
 
 nursery_client::nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, work* inherited, state_maker* state,
     std::shared_ptr<std::recursive_mutex> guard)
-    : pages_{std::make_shared<shared_pages>(slots)}, guard_{std::move(guard)}, control_{ex}, pidfd_{ex}
+    : pages_{std::make_shared<shared_pages>(slots)}, guard_{std::move(guard)}, control_{ex}, pidfd_{ex},
+      patience_{ex}
 {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
@@ -218,10 +219,18 @@ void nursery_client::async_end(std::function<void()> done)
     control_.close(ignored); // tells the nursery to end
     if (!pidfd_.is_open())
         return asio::post(control_.get_executor(), std::move(done));
-    pidfd_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), done = std::move(done)](std::error_code) {
-        self->reap();
-        done();
+    // It may have been stopped, by a debugger or by an f that signals its parent.
+    patience_.expires_after(std::chrono::milliseconds{patience_ms});
+    patience_.async_wait([self = shared_from_this()](std::error_code ec) {
+        if (!ec && self->pidfd_.is_open())
+            pidfd_kill(self->pidfd_.native_handle(), SIGKILL);
     });
+    pidfd_.async_wait(
+        asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), done = std::move(done)](std::error_code) {
+            self->patience_.cancel();
+            self->reap();
+            done();
+        });
 }
 
 void nursery_client::end() noexcept

@@ -7,6 +7,7 @@
 
 #include <asio/any_io_executor.hpp>
 #include <asio/posix/stream_descriptor.hpp>
+#include <asio/steady_timer.hpp>
 
 #include <deque>
 #include <functional>
@@ -92,6 +93,7 @@ private:
     std::shared_ptr<std::recursive_mutex> guard_; // the owner's
     asio::posix::stream_descriptor control_;
     asio::posix::stream_descriptor pidfd_;
+    asio::steady_timer patience_; // with its end
     pid_t pid_ = 0;
     std::shared_ptr<nursery_user> user_;
     bool waiting_ = false;

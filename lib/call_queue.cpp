@@ -1,0 +1,104 @@
+#include "call_queue.hpp"
+
+#include "failed_call.hpp"
+
+#include <cofork/error.hpp>
+
+#include <algorithm>
+#include <utility>
+
+namespace cofork::detail {
+
+namespace {
+
+constexpr auto progress_tick = std::chrono::milliseconds{100};
+
+} // namespace
+
+void call_queue::add(std::shared_ptr<call> c, clock::time_point now, unsigned busy)
+{
+    if (c->opts().progress) {
+        c->report_progress(now, busy);
+        next_progress_ = std::min(next_progress_, now + progress_tick);
+    }
+    calls_.push_back(std::move(c));
+}
+
+std::shared_ptr<call> call_queue::next()
+{
+    std::shared_ptr<call> c = std::move(calls_.front());
+    calls_.pop_front();
+    calls_.push_back(c);
+    return c;
+}
+
+void call_queue::stop_all(const std::exception_ptr& why) noexcept
+{
+    for (const auto& c : calls_)
+        c->stop(why, cancel_mode::kill);
+}
+
+void call_queue::stop_overdue(clock::time_point now)
+{
+    for (const auto& c : calls_) {
+        if (now >= c->deadline() && !c->stopping())
+            c->stop(failed_call(errc::deadline), cancel_mode::kill);
+    }
+}
+
+void call_queue::report_progress(clock::time_point now, unsigned busy)
+{
+    const bool due = now >= next_progress_;
+    bool any = false;
+    for (const auto& c : calls_) {
+        if (!c->opts().progress)
+            continue;
+        any = true;
+        if (due || c->progressed())
+            c->report_progress(now, busy);
+    }
+    if (!any)
+        next_progress_ = clock::time_point::max();
+    else if (due)
+        next_progress_ = now + progress_tick;
+}
+
+std::shared_ptr<call> call_queue::take_over(clock::time_point now, unsigned busy)
+{
+    const auto at = std::ranges::find_if(calls_, [](const auto& c) { return c->over(); });
+    if (at == calls_.end())
+        return nullptr;
+    std::shared_ptr<call> c = std::move(*at);
+    calls_.erase(at);
+    c->report_progress(now, busy, true);
+    done_ += c->done();
+    return c;
+}
+
+std::vector<std::shared_ptr<call>> call_queue::take_all() noexcept
+{
+    std::vector<std::shared_ptr<call>> all{calls_.begin(), calls_.end()};
+    calls_.clear();
+    return all;
+}
+
+clock::time_point call_queue::wakes(clock::time_point now) const
+{
+    clock::time_point first = next_progress_;
+    for (const auto& c : calls_) {
+        first = std::min(first, c->deadline());
+        if (const auto gate = c->waits_until(now))
+            first = std::min(first, *gate);
+    }
+    return first;
+}
+
+std::uint64_t call_queue::done() const noexcept
+{
+    std::uint64_t sum = done_;
+    for (const auto& c : calls_)
+        sum += c->done();
+    return sum;
+}
+
+} // namespace cofork::detail

@@ -1,0 +1,67 @@
+#pragma once
+// The replies of one worker, from its pipe and from its page, each once.
+
+#include "page_view.hpp"
+#include "reply_parser.hpp"
+
+#include <cofork/detail/job.hpp>
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace cofork::detail {
+
+class inbox_user {
+public:
+    /// Of the item that is answered next.
+    virtual std::uint64_t max_result() const noexcept = 0;
+    /// Returns whether to go on: after false nothing more is read.
+    virtual bool take_reply(const reply_header& header, byte_view payload) = 0;
+
+protected:
+    ~inbox_user() = default;
+};
+
+/// The same replies may be in the page, when the worker has not written them yet, and come by the pipe a moment later.
+class inbox {
+public:
+    inbox(const page_view& page, inbox_user& user) noexcept : page_{page}, user_{user} {}
+
+    /// Where the next bytes of the pipe go. Throws std::bad_alloc.
+    std::span<std::byte> space();
+    /// So many bytes came into the last space(). Returns what is wrong with them, or null. Noise loses no reply that the
+    /// worker had finished before it: what is still in the page is taken from there.
+    const char* arrived(std::size_t bytes) noexcept;
+    /// Takes whole replies that wait in the page: the worker may run a long item now, or be dead. Returns what is wrong, or
+    /// null.
+    const char* look_into_page() noexcept;
+
+    /// Items that were answered so far: the sequence of the next reply.
+    std::uint32_t answered() const noexcept { return next_; }
+    /// The reply that is being taken counts as none, and as none before it did.
+    void begin() noexcept { next_ = 0; }
+    void refuse() noexcept { --next_; }
+    /// An item gets no reply any more.
+    void skip() noexcept { ++next_; }
+
+    /// Bytes that came by the pipe.
+    std::uint64_t position() const noexcept { return pipe_position_; }
+    /// A large reply is on its way.
+    bool expects_large() { return !parser_.large_rest().empty(); }
+
+private:
+    const char* parse(byte_view bytes) noexcept;
+    void rescue() noexcept;
+
+    const page_view& page_;
+    inbox_user& user_;
+    reply_parser parser_;
+    std::uint32_t next_ = 0;
+    std::uint64_t pipe_position_ = 0; // behind parser_.position() when some came by the page
+    std::vector<std::byte> buffer_;
+    std::span<std::byte> target_; // of the pending read, when it goes straight into a large reply
+};
+
+} // namespace cofork::detail
