@@ -151,7 +151,7 @@ void install_crash_handler(crash_facts& into) noexcept
     stack.ss_size = sizeof handler_stack;
     ::sigaltstack(&stack, nullptr);
     struct sigaction action {};
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND; // a crash in the handler kills at once
+    action.sa_flags = static_cast<int>(SA_SIGINFO | SA_ONSTACK | SA_RESETHAND); // a crash in the handler kills at once
     action.sa_sigaction = cofork_on_crash;
     for (const int signo : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGSYS, SIGTRAP})
         ::sigaction(signo, &action, nullptr);

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #ifdef COFORK_LIBDW
+#include <elfutils/libdw.h>
 #include <elfutils/libdwfl.h>
 #endif
 
@@ -98,9 +99,27 @@ public:
             if (const char* const file = ::dwfl_lineinfo(line, nullptr, &number, nullptr, nullptr, nullptr))
                 p.file = std::string{file} + ':' + std::to_string(number);
         }
+        else
+            search_units(p, module, address);
     }
 
 private:
+    /// clang writes no index of addresses (.debug_aranges): then every unit is asked whether the address is its own.
+    static void search_units(place& p, ::Dwfl_Module* module, std::uint64_t address)
+    {
+        ::Dwarf_Addr bias = 0;
+        for (::Dwarf_Die* unit = nullptr; (unit = ::dwfl_module_nextcu(module, unit, &bias));) {
+            if (::dwarf_haspc(unit, address - bias) != 1)
+                continue;
+            int number = 0;
+            ::Dwarf_Line* const line = ::dwarf_getsrc_die(unit, address - bias);
+            const char* const file = line ? ::dwarf_linesrc(line, nullptr, nullptr) : nullptr;
+            if (file && ::dwarf_lineno(line, &number) == 0)
+                p.file = std::string{file} + ':' + std::to_string(number);
+            return;
+        }
+    }
+
     void end()
     {
         if (session_)
@@ -157,8 +176,8 @@ void symbols::name(crash_facts& crash)
     std::string where;
     for (std::size_t i = 0; i < addresses.size(); ++i) {
         const place p = find(addresses[i]);
-        if (p.function.ends_with("::on_terminate()"))
-            continue; // of the crash handler
+        if (p.function.ends_with("::on_terminate()") || p.function == "__clang_call_terminate")
+            continue; // between the runtime's terminate and the function that it was called for
         if (i > 0 && is_ours(p.function))
             break; // from here on the worker's own
         const std::string function = !p.function.empty() ? p.function : hexadecimal(addresses[i]);

@@ -125,7 +125,7 @@ struct tree {
 };
 enum class colour : unsigned char { red = 1 };
 struct nothing {
-    friend bool operator==(const nothing&, const nothing&) = default;
+    [[maybe_unused]] friend bool operator==(const nothing&, const nothing&) = default;
 };
 
 } // namespace

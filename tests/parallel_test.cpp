@@ -425,6 +425,7 @@ TEST_CASE("only failures that are worth it are tried again", "[parallel][retry]"
         row{cofork::retry_on::any, {2, 2, 2}});
     const test::shared<std::array<std::atomic<int>, 3>> starts;
     const auto items = numbers(3);
+    const auto limit = test::forks_are_slow ? 1000ms : 50ms;
     auto f = [&](int x) {
         ++(*starts)[static_cast<std::size_t>(x)];
         if (x == 0)
@@ -435,7 +436,7 @@ TEST_CASE("only failures that are worth it are tried again", "[parallel][retry]"
     };
 
     const auto outcomes =
-        test::run(cofork::try_parallel(f, items, {.workers = 3, .timeout = 50ms, .attempts = 2, .again = r.again}));
+        test::run(cofork::try_parallel(f, items, {.workers = 3, .timeout = limit, .attempts = 2, .again = r.again}));
 
     for (std::size_t i = 0; i < 3; ++i) {
         INFO("item " << i);

@@ -169,8 +169,8 @@ TEST_CASE("by_bytes carries plain captures to a pool", "[pool]")
     asio::io_context context;
     cofork::pool pool{context};
     const auto items = numbers(100);
-    const int factor = 3;
-    const long offset = 1000;
+    int factor = 3;
+    long offset = 1000;
 
     const auto results = test::run(
         context,

@@ -42,13 +42,6 @@ inline std::string text_of(const std::string& path)
     return text.str();
 }
 
-/// Under AddressSanitizer a fork takes tens of milliseconds: it copies the tables of terabytes of shadow.
-#if defined(__SANITIZE_ADDRESS__) || TEST_HAS_FEATURE(address_sanitizer)
-inline constexpr bool forks_are_slow = true;
-#else
-inline constexpr bool forks_are_slow = false;
-#endif
-
 /// Of a process with one thread, without those that have ended (proc(5): the list may leave one out while others end).
 inline std::vector<pid_t> children_of(pid_t parent)
 {

@@ -28,6 +28,14 @@
 
 namespace test {
 
+/// Under AddressSanitizer a fork takes tens of milliseconds, and so does a death: the tables of terabytes of shadow are copied
+/// and torn down.
+#if defined(__SANITIZE_ADDRESS__) || TEST_HAS_FEATURE(address_sanitizer)
+inline constexpr bool forks_are_slow = true;
+#else
+inline constexpr bool forks_are_slow = false;
+#endif
+
 /// Asks again and again, for what no event tells; true as soon as `holds()` is.
 template <typename Condition>
 bool eventually(Condition holds, std::chrono::milliseconds limit = std::chrono::seconds{5})
