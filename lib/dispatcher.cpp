@@ -239,8 +239,13 @@ void dispatcher::finish_calls()
     armed_for_ = clock::time_point::max();
     next_look_ = clock::time_point::max();
     timer_->cancel();
-    if (when_idle_)
-        asio::post(strand_, std::exchange(when_idle_, nullptr));
+    tell_drained();
+}
+
+void dispatcher::tell_drained()
+{
+    for (auto& reap : std::exchange(when_idle_, {}))
+        asio::post(strand_, std::move(reap));
 }
 
 void dispatcher::finish(const std::shared_ptr<call>& c)
@@ -289,7 +294,7 @@ void dispatcher::async_drain(std::function<void()> when_idle)
         if (calls_.empty())
             reap();
         else
-            when_idle_ = std::move(reap);
+            when_idle_.push_back(std::move(reap));
     });
 }
 
@@ -306,6 +311,8 @@ void dispatcher::shut_down(const std::exception_ptr& why) noexcept
     release();
     for (const auto& c : calls)
         c->finish(why);
+    if (strand_)
+        tell_drained();
 }
 
 void dispatcher::abandon() noexcept
@@ -318,6 +325,7 @@ void dispatcher::abandon() noexcept
     }
     const auto calls = take_all_calls();
     release();
+    const auto dropped = std::exchange(when_idle_, {});
     for (const auto& c : calls)
         c->the_job()->abandon();
 }

@@ -78,6 +78,7 @@ private:
     bool assign_one(const std::shared_ptr<call>& c, clock::time_point now);
     void look(clock::time_point now);
     void finish_calls();
+    void tell_drained();
     void finish(const std::shared_ptr<call>& c);
 
     void spawn_failed(clock::time_point now, const std::system_error& why);
@@ -102,7 +103,7 @@ private:
     call_queue calls_;
     std::shared_ptr<dispatcher> serving_;     // ourselves while there are calls: nobody else owns a snapshot's place
     std::shared_ptr<call> ending_;           // one_call: over, while its workers are reaped
-    std::function<void()> when_idle_;
+    std::vector<std::function<void()>> when_idle_; // drains that wait
 
     std::optional<asio::steady_timer> timer_; // none when nothing follows any more
     clock::time_point armed_for_ = clock::time_point::max();

@@ -306,7 +306,7 @@ TEST_CASE("workers that are killed while idle are replaced without anybody notic
     test::still_works(context, pool);
 }
 
-TEST_CASE("items that a killed worker had not read are started elsewhere, once", "[fault][F4][F7]")
+TEST_CASE("items that a killed worker had not read are started elsewhere, once", "[fault][F4][F7][F73]")
 {
     const test::leaves_nothing nothing;
     const shared_board shared;

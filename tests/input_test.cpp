@@ -186,7 +186,7 @@ TEST_CASE("a range that can be read once is read once", "[input]")
         CHECK(test::run(cofork::parallel(twice, std::move(items))) == doubled);
 }
 
-TEST_CASE("empty ranges of each kind give empty results", "[input]")
+TEST_CASE("empty ranges of each kind give empty results", "[input][F95]")
 {
     const test::leaves_nothing guard;
     std::istringstream nothing;
@@ -286,7 +286,7 @@ TEST_CASE("an lvalue is borrowed, not copied", "[input]")
     CHECK(test::run(context, cofork::parallel(pool, twice, items)) == doubled);
 }
 
-TEST_CASE("an endless generator is pulled as far as the window, and no further", "[input][window]")
+TEST_CASE("an endless generator is pulled as far as the window, and no further", "[input][window][F95]")
 {
     const test::leaves_nothing guard;
     const std::size_t window = GENERATE(1u, 3u, 16u);
@@ -335,7 +335,7 @@ TEST_CASE("a generator is exhausted exactly", "[input]")
     CHECK(source.produced == 1001); // the last one is the end
 }
 
-TEST_CASE("what the range throws ends a parallel with that exception", "[input][fault]")
+TEST_CASE("what the range throws ends a parallel with that exception", "[input][fault][F95]")
 {
     const test::leaves_nothing guard;
     const unsigned workers = GENERATE(0u, 2u);

@@ -412,7 +412,7 @@ TEST_CASE(
     CHECK(of_one == std::vector<unsigned>{1, 2});
 }
 
-TEST_CASE("only failures that are worth it are tried again", "[parallel][retry]")
+TEST_CASE("only failures that are worth it are tried again", "[parallel][retry][F10]")
 {
     const test::leaves_nothing guard;
     struct row {

@@ -229,7 +229,7 @@ TEST_CASE("an f whose state the pool does not make is refused", "[pool][init]")
     CHECK(test::run(context, cofork::parallel(of_ints, g, items)) == std::vector<int>{5, 6, 7});
 }
 
-TEST_CASE("an init that throws or crashes fails the call, not the program", "[pool][init][fault]")
+TEST_CASE("an init that throws or crashes fails the call, not the program", "[pool][init][fault][F50]")
 {
     const test::leaves_nothing guard;
     asio::io_context context;
@@ -253,7 +253,7 @@ TEST_CASE("an init that throws or crashes fails the call, not the program", "[po
     }
 }
 
-TEST_CASE("a worker is replaced after max_items", "[pool]")
+TEST_CASE("a worker is replaced after max_items", "[pool][F53]")
 {
     const test::leaves_nothing guard;
     const std::size_t max_items = GENERATE(1u, 5u);
@@ -461,6 +461,28 @@ TEST_CASE("async_drain lets calls in progress end, and refuses new ones", "[pool
     CHECK(runs_until(context, [&] { return drained; }));
     CHECK(values == numbers(4));
     CHECK(test::children().empty());
+}
+
+TEST_CASE("a drain that a close overtakes completes, and so does each of several", "[pool][close]")
+{
+    // Broke: close() forgot the drain, and a second drain forgot the first.
+    const test::leaves_nothing guard;
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 1}};
+    int calls = 0, drains = 0;
+    const auto count = [&](std::error_code) { ++drains; };
+    cofork::run(pool, [](int) { hang(); }, 1, [&](std::exception_ptr e) { calls += e ? 1 : 0; });
+    pool.async_drain(count);
+    pool.async_drain(count);
+    context.poll();
+    CHECK(drains == 0);
+
+    pool.close();
+
+    context.restart();
+    context.run_for(test::long_enough);
+    CHECK(calls == 1);
+    CHECK(drains == 2);
 }
 
 TEST_CASE("an idle pool drains at once, also twice", "[pool][close]")
