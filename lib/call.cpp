@@ -72,8 +72,12 @@ std::size_t call::batch_limit(unsigned workers) const
 
 std::optional<item_run> call::take(clock::time_point now, unsigned workers, std::size_t most)
 {
-    if (stopping_ || !gate_.open(now))
+    if (stopping_)
         return {};
+    if (!gate_.open(now)) {
+        look_ahead();
+        return {};
+    }
     const std::size_t limit = std::min(batch_limit(workers), most);
     std::optional<item_run> taken;
     if (!again_.empty()) {
@@ -91,6 +95,15 @@ std::optional<item_run> call::take(clock::time_point now, unsigned workers, std:
     if (gated())
         started(now); // corrected by started(), once the worker has said when it really was
     return taken;
+}
+
+/// A call whose last item is done should not wait for its gate to learn that there is no other.
+void call::look_ahead()
+{
+    if (running_ > 0 || !again_.empty())
+        return;
+    if (auto next = take_new(1))
+        again_.push_back(std::move(*next));
 }
 
 void call::started(clock::time_point when) noexcept

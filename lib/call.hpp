@@ -81,6 +81,7 @@ public:
     bool progressed() const noexcept { return progress_.done + progress_.retried != reported_; }
 
 private:
+    void look_ahead();
     std::optional<item_run> take_new(std::size_t limit);
     std::optional<item_run> pull(std::size_t limit);
     std::size_t batch_limit(unsigned workers) const;

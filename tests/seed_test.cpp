@@ -182,6 +182,22 @@ TEST_CASE("items that take longer than the pause overlap", "[seed][pause]")
         CHECK(gap >= least_gap);
 }
 
+TEST_CASE("after the last item nothing waits for the pause", "[seed][pause]")
+{
+    // Broke: only when the gate opened again was the input asked, and found to be at its end.
+    const test::leaves_nothing guard;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2}};
+    const cofork::options o{.workers = GENERATE(0u, 2u), .pause = 24h};
+    const auto f = [](int x) { return x; };
+    const std::vector<int> one{7};
+    auto odd = one | std::views::filter([](int x) { return x % 2 == 1; });
+    CHECK(test::run(context, cofork::run(pool, f, 7, o)) == 7);
+    CHECK(test::run(context, cofork::parallel(pool, f, one, o)) == one);
+    CHECK(test::run(context, cofork::parallel(pool, f, odd, o)) == one);
+    CHECK(test::run(context, cofork::parallel(f, odd, o)) == one);
+}
+
 TEST_CASE("the first item does not wait for the pause", "[seed][pause]")
 {
     const test::leaves_nothing guard;
