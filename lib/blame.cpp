@@ -51,7 +51,9 @@ failure blame(const worker_end& end, const page_view& page, int pid, bool is_tar
         why.exit_code = end.told->status;
     else
         why.signal = end.told ? end.told->status : SIGKILL; // of a lost nursery: its workers were killed with it
-    if (end.reason == kill_reason::timeout && is_target) {
+    // We kill by SIGKILL. A worker may have ended otherwise before that, and the news of it waits for the names of its crash.
+    const bool by_itself = end.told && (end.told->code == CLD_EXITED || end.told->status != SIGKILL);
+    if (end.reason == kill_reason::timeout && is_target && !by_itself) {
         why.kind = failure_kind::timeout;
         why.what = "did not end in time; the worker was killed";
         add_crash(why, page);

@@ -86,7 +86,8 @@ clock::time_point call_queue::wakes(clock::time_point now) const
 {
     clock::time_point first = next_progress_;
     for (const auto& c : calls_) {
-        first = std::min(first, c->deadline());
+        if (!c->stopping()) // else it has passed, or does not matter: a timer for the past would fire again and again
+            first = std::min(first, c->deadline());
         if (const auto gate = c->waits_until(now))
             first = std::min(first, *gate);
     }

@@ -1,5 +1,7 @@
 #include "channel.hpp"
 
+#include "copied_descriptor.hpp"
+
 #include <asio/buffer.hpp>
 #include <asio/dispatch.hpp>
 #include <asio/error.hpp>
@@ -68,7 +70,16 @@ channel::channel(const asio::any_io_executor& ex, owned_fd in, owned_fd out)
 
 channel::~channel()
 {
+    close_copies();
     ring_->leave(*this);
+}
+
+void channel::close_copies() noexcept
+{
+    for (side* const s : {&in_, &out_}) {
+        if (s->reactor && !made_here_)
+            close_copy(*s->reactor);
+    }
 }
 
 void channel::read(std::span<std::byte> into, std::shared_ptr<channel_user> user)
@@ -192,7 +203,7 @@ void channel::cancel()
 
 void channel::cancel(side& s)
 {
-    if (!s.pending || !ex_)
+    if (!s.pending || !ex_ || !made_here_)
         return;
     s.cancelled = true;
     if (s.reactor) {
@@ -244,6 +255,7 @@ std::shared_ptr<void> channel::forsake() noexcept
         std::optional<asio::posix::stream_descriptor> in, out;
         asio::any_io_executor ex; // of a strand, it must not outlive the context either
     };
+    close_copies();
     auto all = std::make_shared<belongings>();
     all->in = std::exchange(in_.reactor, std::nullopt);
     all->out = std::exchange(out_.reactor, std::nullopt);

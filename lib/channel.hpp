@@ -88,8 +88,10 @@ private:
     void finish_later(side& s, std::shared_ptr<channel_user> user, std::error_code ec);
     void cancel(side& s);
     void abandon(side& s);
+    void close_copies() noexcept;
     std::shared_ptr<void> forsake() noexcept override;
 
+    made_here made_here_;
     asio::any_io_executor ex_; // none once the context is gone
     std::shared_ptr<ring> ring_;
     side in_;

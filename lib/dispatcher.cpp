@@ -96,6 +96,8 @@ void dispatcher::poke()
 
 void dispatcher::turn() noexcept
 {
+    if (!is_original)
+        return;
     if (in_turn_) {
         turn_again_ = true;
         return;
@@ -300,6 +302,8 @@ void dispatcher::async_drain(std::function<void()> when_idle)
 
 void dispatcher::shut_down(const std::exception_ptr& why) noexcept
 {
+    if (!is_original) // another thread of the original may have held the lock at the fork
+        return release();
     const lock held{*guard_};
     closed_ = true;
     if (inside_ > 0) { // from a callback of a call: after it has returned

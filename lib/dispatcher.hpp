@@ -4,6 +4,7 @@
 #include "call_queue.hpp"
 #include "crew.hpp"
 #include "place_registry.hpp"
+#include "process.hpp"
 
 #include <cofork/pool.hpp>
 
@@ -53,6 +54,9 @@ public:
     void abandon(const std::shared_ptr<call>& c) noexcept;
 
     pool_stats stats() const;
+
+    /// Whether this process is the one that made it, and not a fork of that.
+    const made_here is_original;
 
     /// End the nursery when the last call is over, before that call finishes: the place of one call.
     bool one_call = false;

@@ -46,7 +46,10 @@ try {
     if (pipe_position_ > parser_.position())
         return nullptr; // part of a reply has come by the pipe, and so will the rest
     const auto replies = page_.unwritten(parser_.position());
-    return replies.empty() ? nullptr : parse(replies);
+    const char* const wrong = replies.empty() ? nullptr : parse(replies);
+    if (wrong) // noise that came by the pipe may be taken for the begin of a reply
+        rescue();
+    return wrong;
 }
 catch (const std::bad_alloc&) {
     // It comes by the pipe; of a worker that is dead the items are lost like any other allocation would be.

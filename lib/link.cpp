@@ -297,7 +297,7 @@ bool link::makes_no_progress(clock::time_point now, clock::duration timeout)
     const std::uint64_t progress = page_.started() + 2 * inbox_.answered() + held_.count() + inbox_.position();
     if (progress != progress_seen_ || !ready_) {
         progress_seen_ = progress;
-        quiet_since_ = now;
+        quiet_since_ = clock::now(); // `now` may be older than what was seen: the program does not always have a processor
         suspected_ = false;
     }
     if (running_since() || now - quiet_since_ < timeout + silence)

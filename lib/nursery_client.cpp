@@ -2,6 +2,7 @@
 
 #include "nursery_client.hpp"
 
+#include "copied_descriptor.hpp"
 #include "crash_handler.hpp"
 #include "process.hpp"
 
@@ -181,6 +182,8 @@ void nursery_client::wait_for_report()
 {
     waiting_ = true;
     control_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code) {
+        if (!self->made_here_)
+            return;
         const std::lock_guard lock{*self->guard_};
         self->waiting_ = false;
         if (self->user_)
@@ -236,6 +239,11 @@ void nursery_client::async_end(std::function<void()> done)
 void nursery_client::end() noexcept
 {
     user_.reset();
+    if (!made_here_) {
+        close_copy(control_);
+        close_copy(pidfd_);
+        return;
+    }
     asio::error_code ignored;
     control_.close(ignored);
     if (!pidfd_.is_open())

@@ -4,6 +4,7 @@
 #include "nursery_protocol.hpp"
 #include "owned_fd.hpp"
 #include "page.hpp"
+#include "process.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/posix/stream_descriptor.hpp>
@@ -89,6 +90,7 @@ private:
     bool send(const request& r) noexcept;
     void reap() noexcept;
 
+    made_here made_here_;
     std::shared_ptr<shared_pages> pages_;
     std::shared_ptr<std::recursive_mutex> guard_; // the owner's
     asio::posix::stream_descriptor control_;

@@ -94,6 +94,12 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
     }
 }
 
+void require_original(const pool& where)
+{
+    if (!where.dispatcher_->is_original)
+        throw std::system_error{make_error_code(errc::forked_copy)};
+}
+
 std::shared_ptr<call_handle> start_in_pool(pool& where, const options& o, std::shared_ptr<job> work)
 {
     const asio::any_io_executor ex = where.get_executor();

@@ -152,6 +152,24 @@ bool write_all(int fd, const std::byte* from, std::size_t size) noexcept
     return true;
 }
 
+namespace {
+
+unsigned long forks = 0; // between the first process and this one
+
+} // namespace
+
+made_here::made_here() noexcept
+{
+    static const int registered = ::pthread_atfork(nullptr, nullptr, [] { ++forks; });
+    (void)registered; // fails for lack of memory alone, and then copies are not told from originals
+    forks_ = forks;
+}
+
+made_here::operator bool() const noexcept
+{
+    return forks_ == forks;
+}
+
 int pidfd_open(pid_t pid) noexcept
 {
     return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0));

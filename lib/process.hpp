@@ -41,6 +41,17 @@ owned_fd above_stdio(owned_fd fd) noexcept;
 bool read_all(int fd, std::byte* into, std::size_t size) noexcept;
 bool write_all(int fd, const std::byte* from, std::size_t size) noexcept;
 
+/// Tells, in a child of fork(2), that its owner is a copy: what the original has, processes, descriptors that others share,
+/// memory of a ring, is not the copy's to use or to end. Costs no system call. A raw clone(2) is not noticed.
+class made_here {
+public:
+    made_here() noexcept;
+    explicit operator bool() const noexcept;
+
+private:
+    unsigned long forks_;
+};
+
 /// How many workers this process is inside of: 0 in the program, 1 in its workers, 2 in the workers of those.
 inline unsigned worker_depth = 0;
 /// Workers this deep may still have workers of their own. More is a slip that would fill the machine.

@@ -1,5 +1,8 @@
 #include "ring.hpp"
 
+#include "copied_descriptor.hpp"
+#include "ring_probe.hpp"
+
 #include <liburing.h>
 
 #include <asio/bind_executor.hpp>
@@ -21,8 +24,6 @@ namespace cofork::detail {
 namespace {
 
 constexpr unsigned entries = 512;
-/// A write to a broken pipe gives EPIPE without the signal (Linux 6.18; not in the headers of Debian 12).
-constexpr int rwf_nosignal = 0x100;
 /// One request moves at most this much; its completion tells how much it was.
 constexpr std::size_t most_bytes = std::size_t{1} << 30;
 /// Set in a completion's user data when it is a cancellation's; the rest is the address of what was cancelled.
@@ -72,7 +73,10 @@ ring::ring() : queues_{std::make_unique<::io_uring>()}
     watched_.reset(::fcntl(queues_->ring_fd, F_DUPFD_CLOEXEC, 3));
     queued_.reserve(*queues_->sq.kring_entries);
     // Close-on-exec does nothing for a fork: through memory that it inherits, a child could make our kernel act for it.
-    refused_ = !watched_ || ::io_uring_ring_dontfork(queues_.get()) < 0 || !probe();
+    const bool kept = watched_ && ::io_uring_ring_dontfork(queues_.get()) == 0;
+    const ring_abilities found = kept ? probe(*queues_) : ring_abilities{};
+    no_signal_ = found.no_signal;
+    refused_ = !found.submits;
     if (refused_)
         close();
 }
@@ -86,38 +90,16 @@ ring::~ring()
 void ring::close() noexcept
 {
     watched_.reset();
-    if (std::exchange(open_, false))
+    if (!made_here_)
+        (void)queues_.release(); // where its memory was, there may be another's by now
+    else if (std::exchange(open_, false))
         ::io_uring_queue_exit(queues_.get());
-}
-
-/// A filter may let io_uring_setup pass and forbid io_uring_enter: only a submission tells.
-bool ring::probe() noexcept
-try {
-    const pipe_ends pipe = make_pipe();
-    ::io_uring_prep_nop(::io_uring_get_sqe(queues_.get()));
-    ::io_uring_sqe* const sqe = ::io_uring_get_sqe(queues_.get());
-    ::io_uring_prep_write(sqe, pipe.write.get(), "", 0, 0);
-    sqe->rw_flags = rwf_nosignal; // EOPNOTSUPP where it is not known
-    sqe->user_data = 1;
-    if (::io_uring_submit_and_wait(queues_.get(), 2) != 2)
-        return false;
-    ::io_uring_cqe* cqe = nullptr;
-    int seen = 0;
-    for (; ::io_uring_peek_cqe(queues_.get(), &cqe) == 0; ++seen) {
-        if (cqe->user_data == 1)
-            no_signal_ = cqe->res == 0;
-        ::io_uring_cqe_seen(queues_.get(), cqe);
-    }
-    return seen == 2;
-}
-catch (const std::system_error&) {
-    return false; // not even a pipe can be had
 }
 
 bool ring::usable() const noexcept
 {
     const std::lock_guard lock{mutex_};
-    return !refused_;
+    return !refused_ && made_here_;
 }
 
 /// Makes the watch, once; without one the ring is of no use.
@@ -154,6 +136,8 @@ void ring::arm()
 
 void ring::on_wake() noexcept
 {
+    if (!made_here_)
+        return;
     const turn here{*this};
     std::unique_lock lock{mutex_};
     armed_ = false;
@@ -180,7 +164,7 @@ void ring::on_wake() noexcept
 bool ring::start(ring_request& request, const asio::any_io_executor& lender) noexcept
 {
     const std::lock_guard lock{mutex_};
-    if (refused_ || !watch(lender))
+    if (refused_ || !made_here_ || !watch(lender))
         return false;
     ::io_uring_sqe* const sqe = next_sqe();
     if (!sqe)
@@ -216,7 +200,7 @@ bool ring::start(ring_request& request, const asio::any_io_executor& lender) noe
 void ring::cancel(ring_request& request) noexcept
 {
     const std::lock_guard lock{mutex_};
-    if (!request.linked())
+    if (!request.linked() || !made_here_)
         return;
     request.cancelling_ = true;
     if (refused_)
@@ -340,6 +324,8 @@ void ring::shutdown() noexcept
     std::vector<std::shared_ptr<void>> dropped; // destroyed without the lock: the destructors may come back here
     const std::lock_guard lock{mutex_};
     recall(dropped);
+    if (watch_ && !made_here_)
+        close_copy(*watch_);
     watch_.reset();
     close();
     refused_ = true;
@@ -350,16 +336,24 @@ void ring::shutdown() noexcept
     }
 }
 
-/// Takes all requests back from the kernel, without completing them.
+/// Takes all requests back, without completing them.
 void ring::recall(std::vector<std::shared_ptr<void>>& dropped)
 {
-    if (!open_)
-        return;
-    const auto drop = [&](ring_request& request) {
-        dropped.push_back(std::move(request.owner));
-        dropped.push_back(std::move(request.keeper));
-    };
     assert(queued_.empty()); // every turn submits at its end
+    if (open_ && made_here_)
+        take_from_kernel(dropped);
+    while (requests_.linked()) {
+        auto& request = static_cast<ring_request&>(*requests_.next());
+        unlink(request);
+        dropped.push_back(std::move(request.owner));
+        park(std::move(request.keeper));
+    }
+    for (const auto& request : std::exchange(abandoned_, {}))
+        park(std::move(request->keeper));
+}
+
+void ring::take_from_kernel(std::vector<std::shared_ptr<void>>& dropped)
+{
     ::io_uring_sync_cancel_reg all{};
     all.flags = IORING_ASYNC_CANCEL_ANY | IORING_ASYNC_CANCEL_ALL;
     all.timeout.tv_sec = shutdown_patience.count();
@@ -372,8 +366,11 @@ void ring::recall(std::vector<std::shared_ptr<void>>& dropped)
     const auto end = std::chrono::steady_clock::now() + shutdown_patience;
     while (in_flight_ > 0 || !abandoned_.empty()) {
         const std::size_t count = reap(batch);
-        for (finished& each : std::span{batch}.first(count))
-            drop(each.abandoned ? *each.abandoned : *each.request);
+        for (finished& each : std::span{batch}.first(count)) {
+            ring_request& request = each.abandoned ? *each.abandoned : *each.request;
+            dropped.push_back(std::move(request.owner));
+            dropped.push_back(std::move(request.keeper));
+        }
         if (count > 0)
             continue;
         if (!asked || std::chrono::steady_clock::now() >= end)
@@ -382,14 +379,6 @@ void ring::recall(std::vector<std::shared_ptr<void>>& dropped)
         ::__kernel_timespec patience{0, 10'000'000};
         ::io_uring_wait_cqe_timeout(queues_.get(), &cqe, &patience);
     }
-    while (requests_.linked()) {
-        auto& request = static_cast<ring_request&>(*requests_.next());
-        unlink(request);
-        dropped.push_back(std::move(request.owner));
-        park(std::move(request.keeper));
-    }
-    for (const auto& request : std::exchange(abandoned_, {}))
-        park(std::move(request->keeper));
 }
 
 const std::shared_ptr<ring>& ring_of(asio::execution_context& context)

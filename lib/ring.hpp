@@ -2,6 +2,7 @@
 // One io_uring for each execution context, watched by the context's own loop.
 
 #include "owned_fd.hpp"
+#include "process.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/execution_context.hpp>
@@ -132,7 +133,6 @@ private:
         std::unique_ptr<ring_request> abandoned;
     };
 
-    bool probe() noexcept;
     void close() noexcept;
     bool watch(const asio::any_io_executor& lender) noexcept;
     void arm();
@@ -147,11 +147,13 @@ private:
     bool completion_waits(const ring_request& request) const noexcept;
     void unlink(ring_request& request) noexcept;
     void recall(std::vector<std::shared_ptr<void>>& dropped);
+    void take_from_kernel(std::vector<std::shared_ptr<void>>& dropped);
 
     struct list : list_hook {};
 
+    made_here made_here_;
     mutable std::mutex mutex_;
-    std::unique_ptr<::io_uring> queues_;
+    std::unique_ptr<::io_uring> queues_; // in a fork of this process its memory is not there
     owned_fd watched_; // the ring's descriptor again: Asio closes what it watches
     bool open_ = false;
     bool refused_ = true;

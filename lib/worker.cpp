@@ -1,6 +1,7 @@
 #include "worker.hpp"
 
 #include "crash_handler.hpp"
+#include "exception_report.hpp"
 #include "frame.hpp"
 #include "process.hpp"
 
@@ -16,6 +17,7 @@
 
 #include <stdio_ext.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -129,73 +131,6 @@ private:
     std::uint64_t last_flush_ = now_ns();
 };
 
-/// Describes the exception that is being handled, into memory that exists before it is needed: an item that ran out
-/// of memory must still be able to say so.
-class report {
-public:
-    byte_view of_current_exception(std::uint64_t elapsed_ns) noexcept
-    {
-        store(bytes_.data(), elapsed_ns);
-        set_type(abi::__cxa_current_exception_type());
-        try {
-            throw;
-        }
-        catch (const std::exception& e) {
-            add_text(e);
-        }
-        catch (...) {
-        }
-        return {bytes_.data(), size_};
-    }
-
-private:
-    void set_type(const std::type_info* type) noexcept
-    {
-        int status = 0;
-        const char* const raw = type ? type->name() : "";
-        // Allocates; null when there is no memory, and then the mangled name has to do.
-        char* const readable = abi::__cxa_demangle(raw, nullptr, nullptr, &status);
-        const char* const name = readable ? readable : raw;
-        const auto length = static_cast<std::uint32_t>(std::min(std::strlen(name), max_type));
-        store(bytes_.data() + sizeof(std::uint64_t), length);
-        std::memcpy(bytes_.data() + report_lead, name, length);
-        size_ = report_lead + length;
-        text_end_ = size_ + max_what;
-        std::free(readable);
-    }
-
-    void append(const char* text) noexcept
-    {
-        const std::size_t length = std::min(std::strlen(text), text_end_ - size_);
-        std::memcpy(bytes_.data() + size_, text, length);
-        size_ += length;
-    }
-
-    void add_text(const std::exception& e) noexcept
-    {
-        try {
-            append(e.what());
-        }
-        catch (...) { // not declared noexcept in every override
-            append("(its what() threw)");
-        }
-        try {
-            std::rethrow_if_nested(e);
-        }
-        catch (const std::exception& inner) {
-            append(": ");
-            add_text(inner);
-        }
-        catch (...) {
-            append(": (not a std::exception)");
-        }
-    }
-
-    std::array<std::byte, max_report> bytes_;
-    std::size_t size_ = 0;
-    std::size_t text_end_ = 0;
-};
-
 /// The batches that the parent sent, read in large pieces.
 class job_stream {
 public:
@@ -241,6 +176,7 @@ private:
         while (end_ - begin_ < size) {
             replies_.flush(); // before every read: it may block, and the parent may be waiting for these
             fd_.check();
+            forget_alarms();
             const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, buffer_.size() - end_);
             if (got < 0 && errno == EINTR)
                 continue;
@@ -248,6 +184,16 @@ private:
                 ::_exit(EXIT_SUCCESS);
             end_ += static_cast<std::size_t>(got);
         }
+    }
+
+    /// A timer that an item left behind would kill an item that has nothing to do with it, and a signal that it blocked
+    /// would not reach the next. Here nobody waits for us, so it costs no item any time.
+    static void forget_alarms() noexcept
+    {
+        const itimerval none{};
+        for (const __itimer_which timer : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF})
+            ::setitimer(timer, &none, nullptr);
+        unblock_signals();
     }
 
     own_pipe fd_;
@@ -380,7 +326,7 @@ private:
     job_header batch_{};
     byte_buffer captures_;
     byte_buffer result_;
-    report report_;
+    exception_report report_;
     void* state_ = nullptr;
     std::uint64_t started_ = 0;
 };

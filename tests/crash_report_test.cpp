@@ -2,6 +2,8 @@
 
 #include "support/faults.hpp"
 
+#include "blame.hpp"
+
 #include <cofork/run.hpp>
 
 #include <csignal>
@@ -232,4 +234,18 @@ TEST_CASE("crashes are told when the process that knows the names was killed", "
         }
     }
     test::still_works(context, pool);
+}
+
+// The news of a first crash waits for the names of its functions, and the item's time passes meanwhile.
+TEST_CASE("a worker that had ended by itself when it was to be killed for its time has crashed", "[crash][F1][F34]")
+{
+    using namespace cofork::detail;
+    const page_view page{std::make_shared<shared_pages>(1), 0};
+    const auto kind_of = [&](int code, int status) {
+        const nursery_report told{nursery_news::ended, 0, 1, 4711, 0, code, status};
+        return blame({told, kill_reason::timeout, nullptr}, page, 4711, true).kind;
+    };
+    CHECK(kind_of(CLD_KILLED, SIGSEGV) == failure_kind::crashed);
+    CHECK(kind_of(CLD_EXITED, 3) == failure_kind::crashed);
+    CHECK(kind_of(CLD_KILLED, SIGKILL) == failure_kind::timeout);
 }

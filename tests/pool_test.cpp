@@ -253,6 +253,33 @@ TEST_CASE("an init that throws or crashes fails the call, not the program", "[po
     }
 }
 
+namespace {
+
+std::atomic<int>* makings = nullptr;
+
+} // namespace
+
+TEST_CASE("an init that fails the first times and then works is not noticed", "[pool][init][fault][F51]")
+{
+    const test::leaves_nothing guard;
+    const bool crashes = GENERATE(false, true);
+    CAPTURE(crashes);
+    test::shared<std::atomic<int>> tries;
+    makings = &*tries;
+    asio::io_context context;
+    const auto make = [crashes] {
+        if (++*makings > 3)
+            return 7;
+        if (crashes)
+            std::abort();
+        throw std::runtime_error{"not yet"};
+    };
+    cofork::pool pool{context, {.workers = 2, .init = make}};
+    const auto items = numbers(50);
+    CHECK(test::run(context, cofork::parallel(pool, square, items)).back() == square(49));
+    CHECK(tries->load() > 3);
+}
+
 TEST_CASE("a worker is replaced after max_items", "[pool][F53]")
 {
     const test::leaves_nothing guard;

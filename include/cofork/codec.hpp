@@ -275,7 +275,8 @@ struct codec<T> {
             if (reinterpret_cast<std::uintptr_t>(first) % alignof(element) == 0)
                 return T(first, first + n); // one pass, nothing filled with zeros first
             T value(static_cast<std::size_t>(n), element{});
-            std::memcpy(std::ranges::data(value), bytes.data(), bytes.size());
+            if (n > 0) // of nothing there is no address
+                std::memcpy(std::ranges::data(value), bytes.data(), bytes.size());
             return value;
         }
         else {

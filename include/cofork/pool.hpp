@@ -50,6 +50,9 @@ class dispatcher;
 ///
 /// Threads: calls may be started from any thread, and run on the pool's executor: the range is iterated, and on_error
 /// and progress are called, there. An idle pool gives its executor's context no work: run() returns.
+///
+/// Forks: in a child of fork(2), also in a worker, a pool is a copy that has no workers. Calls of it throw
+/// std::system_error, errc::forked_copy, at once; destroying it there touches nothing of the original.
 class pool {
 public:
     using executor_type = asio::any_io_executor;
@@ -97,6 +100,7 @@ public:
     pool_stats stats() const;
 
 private:
+    friend void detail::require_original(const pool&);
     friend std::shared_ptr<detail::call_handle> detail::start_in_pool(pool&, const options&, std::shared_ptr<detail::job>);
 
     const asio::any_io_executor& io_executor() const noexcept;

@@ -31,6 +31,10 @@ public:
 /// job before it returns; failures are told by job::finish.
 std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work);
 
+/// Throws std::system_error, errc::forked_copy, in a fork of the process that made the pool. Not told by the job, as other
+/// failures are: the context that would tell it is a copy, too, and must not run there.
+void require_original(const pool& place);
+
 /// Starts `work` in a pool.
 std::shared_ptr<call_handle> start_in_pool(pool& place, const options& o, std::shared_ptr<job> work);
 

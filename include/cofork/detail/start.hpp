@@ -80,8 +80,9 @@ struct pool_place {
     }
 };
 
-inline pool_place make_place(pool& p) noexcept
+inline pool_place make_place(pool& p)
 {
+    require_original(p);
     return {&p};
 }
 template <executor_like E>

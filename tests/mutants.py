@@ -1,0 +1,209 @@
+#!/usr/bin/env python3
+"""Shows that the tests bite: breaks the library in one place at a time, in a copy, and expects the tests to notice.
+
+usage: mutants.py SOURCE_ROOT [--build FOLDER] [--jobs N] [NAME...]     all mutants, or those named; some minutes
+       mutants.py SOURCE_ROOT --check                                  only that each can still be planted
+
+Prints, for each mutant, which test caught it and after how long. Exits with 1 when one survived.
+"""
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+# A test that has not ended by then has noticed, too.
+LIMIT = 60
+
+# name: (what is broken, [(file, what is there, what comes in its place)], the programs that may notice)
+MUTANTS = {
+    "no-length-cap": (
+        "a reply may claim any length",
+        [("lib/frame.hpp", "if (h.size > std::min(most, longest_reply))", "if (h.size > longest_reply)")],
+        ["reply_parser", "hostile"],
+    ),
+    "length-cap-off-by-one": (
+        "a result of just the allowed length is refused",
+        [("lib/frame.hpp", "if (h.size > std::min(most, longest_reply))", "if (h.size >= std::min(most, longest_reply) && h.size > 0)")],
+        ["reply_parser", "fault_value"],
+    ),
+    "no-id-check": (
+        "a reply counts for the next item, whatever it says",
+        [("lib/frame.hpp", "if (h.sequence != next)", "if (false && h.sequence != next)")],
+        ["reply_parser", "hostile"],
+    ),
+    "double-delivery": (
+        "what was taken from the page is taken from the pipe once more",
+        [("lib/inbox.cpp", "std::min<std::uint64_t>(bytes, parser_.position() - pipe_position_)", "std::size_t{0} * bytes")],
+        ["fault_death", "kill_storm"],
+    ),
+    "memory-by-claim": (
+        "the buffer for a reply is as large as the reply claims to be",
+        [
+            (
+                "lib/reply_parser.hpp",
+                "part_.reserve(std::min(part_.size() + missing(), std::max(2 * part_.size(), part_.size() + large)));",
+                "part_.reserve(part_.size() + missing());",
+            )
+        ],
+        ["reply_parser", "hostile"],
+    ),
+    "no-drain": (
+        "what a dead worker had written is not read",
+        [("lib/link.cpp", "    if (!retiring_)\n        drain();\n", "    (void)&link::drain;\n")],
+        ["fault_death", "fault_hang", "kill_storm"],
+    ),
+    "timer-before-result": (
+        "an item that has finished is killed for its time",
+        [
+            ("lib/link.cpp", "        if (page_.finished() == started)\n            return {};\n", ""),
+            ("lib/link.cpp", "    auto since = running_since();\n", "    auto since = last_start();\n"),
+            ("lib/link.cpp", "        const auto still = running_since();\n", "        const auto still = last_start();\n"),
+        ],
+        ["fault_hang"],
+    ),
+    "descriptor-leak": (
+        "the job pipe of a refused worker stays open",
+        [
+            (
+                "lib/link.hpp",
+                "    void on_refused() noexcept { on_ended({}); }",
+                "    void on_refused() noexcept { (void)jobs_read_.release(); on_ended({}); }",
+            )
+        ],
+        ["fault_resource"],
+    ),
+    "blame-the-first": (
+        "the first item of a batch fails, whether or not it was running",
+        [("lib/link.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = held_.empty() ? 0 : 1;")],
+        ["fault_death"],
+    ),
+    "run-again": (
+        "an item that was running when its worker died is started again",
+        [("lib/link.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = 0;")],
+        ["fault_death"],
+    ),
+    "signals-not-reset": (
+        "workers have the program's signal handlers",
+        [("lib/nursery.cpp", "        default_signals();\n", "")],
+        ["fault_death", "fault_parent"],
+    ),
+    "ring-inherited": (
+        "workers have the memory of the program's ring",
+        [
+            ("lib/nursery.cpp", "        unmap_rings();\n", ""),
+            ("lib/ring.cpp", "watched_ && ::io_uring_ring_dontfork(queues_.get()) == 0", "bool{watched_}"),
+        ],
+        ["channel", "fault_resource"],
+    ),
+}
+
+
+def plant(root, edits):
+    """Returns what the files held before, or complains."""
+    before = {}
+    for name, old, new in edits:
+        path = root / name
+        text = path.read_text()
+        before.setdefault(path, text)
+        if text.count(old) != 1:
+            sys.exit(f"mutants: {name} holds {text.count(old)} times, not once: {old.strip()}")
+        path.write_text(text.replace(old, new))
+    return before
+
+
+def restore(before):
+    for path, text in before.items():
+        path.write_text(text)
+
+
+def check(root):
+    for _, edits, programs in MUTANTS.values():
+        for name, old, _ in edits:
+            found = (root / name).read_text().count(old)
+            if found != 1:
+                sys.exit(f"mutants: {name} holds {found} times, not once: {old.strip()}")
+        for program in programs:
+            if not (root / "tests" / f"{program}_test.cpp").exists():
+                sys.exit(f"mutants: there is no test {program}")
+    print(f"{len(MUTANTS)} mutants can be planted")
+
+
+def run(command, **more):
+    return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
+
+
+def build(folder, programs, jobs):
+    built = run(["ninja", "-C", folder, "-j", str(jobs)] + [f"tests/{p}_test" for p in programs])
+    if built.returncode != 0:
+        sys.exit(f"mutants: it does not compile\n{built.stdout}")
+
+
+def first_to_notice(folder, programs):
+    """(test case, seconds), or nothing."""
+    began = time.monotonic()
+    for program in programs:
+        for transport in ("ring", "reactor"):
+            environment = {"COFORK_TRANSPORT": transport, "PATH": "/usr/bin:/bin"}
+            try:
+                told = run([folder / f"tests/{program}_test", "--abort"], env=environment, timeout=LIMIT)
+            except subprocess.TimeoutExpired:
+                return f"{program}: does not end", LIMIT
+            if told.returncode != 0:
+                named = re.search(r"^-{20,}\n(.+)\n(?:.*\n)*?-{20,}$", told.stdout, re.MULTILINE)
+                what = named.group(1) if named else told.stdout.strip().splitlines()[-1:]
+                return f"{program} ({transport}): {what}", time.monotonic() - began
+    return None
+
+
+def hunt(copy, folder, names, jobs):
+    survivors = []
+    everything = sorted({p for name in names for p in MUTANTS[name][2]})
+    run(["meson", "setup", folder, copy, "-Dexamples=false", "-Doptimization=1"], check=True)
+    print("building the library as it is", flush=True)
+    build(folder, everything, jobs)
+    for name in names:
+        about, edits, programs = MUTANTS[name]
+        before = plant(copy, edits)
+        build(folder, programs, jobs)
+        noticed = first_to_notice(folder, programs)
+        restore(before)
+        if noticed:
+            print(f"caught    {name}: {about}\n          {noticed[0]}, after {noticed[1]:.1f} s", flush=True)
+        else:
+            survivors.append(name)
+            print(f"SURVIVED  {name}: {about}", flush=True)
+    return survivors
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("root", type=Path)
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("--build", type=Path, help="keep the copy and its build here")
+    parser.add_argument("--jobs", type=int, default=2)
+    wanted = parser.parse_args()
+    root = wanted.root.resolve()
+    if wanted.check:
+        return check(root)
+    names = wanted.names or list(MUTANTS)
+    for name in names:
+        if name not in MUTANTS:
+            sys.exit(f"mutants: there is no {name}; there are {', '.join(MUTANTS)}")
+    with tempfile.TemporaryDirectory() as temporary:
+        place = wanted.build or Path(temporary)
+        copy = place / "source"
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(root, copy, ignore=shutil.ignore_patterns("build", ".git"))
+        survivors = hunt(copy, place / "build", names, wanted.jobs)
+    print(f"{len(names) - len(survivors)} of {len(names)} caught")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
