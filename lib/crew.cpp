@@ -23,6 +23,8 @@ constexpr auto next_growths = 500us;
 /// Workers that end by themselves before their first item: so many in so long, and the call fails.
 constexpr std::size_t most_early_ends = 5;
 constexpr auto early_ends_within = 10s;
+/// Nurseries that are lost, one after the other, before a worker of theirs took items.
+constexpr unsigned most_barren = 8;
 /// A refused fork is tried again after 10 ms, 20 ms, ... while no worker is left, this often.
 constexpr unsigned most_refusals = 6;
 
@@ -84,13 +86,18 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
     }
     ++ended_;
     killed_ += l->killed() ? 1 : 0;
+    barren_ = l->began() ? 0 : barren_;
     refusals_ = 0; // its process and its descriptors are free for another
     no_spawn_before_ = {};
     l->on_ended(report);
 }
 
-void crew::on_nursery_lost() noexcept
+void crew::on_nursery_lost(clock::time_point now) noexcept
 {
+    const bool bore = std::ranges::any_of(links(), [](const auto& l) { return l->began(); });
+    barren_ = bore ? 0 : barren_ + 1;
+    if (!bore)
+        no_spawn_before_ = now + 10ms * (1 << std::min(barren_, 6u));
     for (const auto& l : links())
         l->take_back(); // its worker may live a moment longer, and must not start what another one gets now
     const auto lost = std::move(nursery_);
@@ -234,6 +241,10 @@ std::exception_ptr crew::hopeless()
         early_ends_.clear();
         return failed_call(
             errc::boot_failed, last_unfit_.empty() ? "workers end before their first item" : last_unfit_);
+    }
+    if (barren_ >= most_barren) {
+        barren_ = 0;
+        return failed_call(errc::nursery_lost);
     }
     if (refusals_ > 0 && not_gone() == 0 && (spawned_ == 0 || refusals_ >= most_refusals)) {
         refusals_ = 0;

@@ -48,7 +48,7 @@ public:
     void on_report(const nursery_report& report, clock::time_point now) noexcept;
     /// It ended, and its workers with it. What they had finished is in the pipes and pages; what they had not started
     /// goes back to its calls.
-    void on_nursery_lost() noexcept;
+    void on_nursery_lost(clock::time_point now) noexcept;
 
     // Who is there.
 
@@ -133,6 +133,7 @@ private:
     std::uint64_t killed_ = 0;
     std::vector<clock::time_point> early_ends_; // workers that ended before their first item: not for ever
     std::string last_unfit_;
+    unsigned barren_ = 0; // nurseries that were lost before one of their workers took items, since one was not
     clock::time_point no_spawn_before_{};
     unsigned refusals_ = 0; // of fork or pipe, since the last success
     int refused_error_ = 0;

@@ -159,7 +159,7 @@ void dispatcher::on_nursery_lost() noexcept
 {
     const entered inside{*this};
     const bool nested = std::exchange(in_turn_, true); // nothing new before all are judged
-    crew_.on_nursery_lost();
+    crew_.on_nursery_lost(clock::now());
     in_turn_ = nested;
     turn();
 }
@@ -273,7 +273,7 @@ void dispatcher::arm(clock::time_point now)
         next = std::min(next, crew_.wait_for_more());
     if (next >= armed_for_)
         return; // it fires earlier than needed and looks again: cheaper than setting it anew every time
-    armed_for_ = next;
+    armed_for_ = clock::time_point::max(); // until it is: there may be no memory for the wait
     timer_->expires_at(next);
     timer_->async_wait([self = shared_from_this()](std::error_code ec) {
         if (ec)
@@ -282,6 +282,7 @@ void dispatcher::arm(clock::time_point now)
         self->armed_for_ = clock::time_point::max();
         self->turn();
     });
+    armed_for_ = next;
 }
 
 void dispatcher::async_drain(std::function<void()> when_idle)

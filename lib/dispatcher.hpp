@@ -64,6 +64,7 @@ public:
     void turn() noexcept override;
     void enter() noexcept override;
     void leave() noexcept override;
+    std::shared_ptr<void> hold() noexcept override { return shared_from_this(); }
 
 private:
     using lock = std::unique_lock<std::recursive_mutex>;

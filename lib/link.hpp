@@ -27,6 +27,8 @@ public:
     /// Between these the program's callbacks may run. One that ends the place ends it at the outermost leave().
     virtual void enter() noexcept = 0;
     virtual void leave() noexcept = 0;
+    /// Keeps it alive: the end of the last call may let go of it.
+    virtual std::shared_ptr<void> hold() noexcept = 0;
 
 protected:
     ~link_user() = default;
@@ -34,12 +36,13 @@ protected:
 
 class entered {
 public:
-    explicit entered(link_user& user) noexcept : user_{user} { user_.enter(); }
+    explicit entered(link_user& user) noexcept : keep_{user.hold()}, user_{user} { user_.enter(); }
     ~entered() { user_.leave(); }
     entered(const entered&) = delete;
     entered& operator=(const entered&) = delete;
 
 private:
+    std::shared_ptr<void> keep_; // until after leave()
     link_user& user_;
 };
 
@@ -84,6 +87,8 @@ public:
     bool alive() const noexcept { return !ended_ && !retiring_ && reason_ == kill_reason::none; }
     bool gone() const noexcept { return gone_; }
     bool retiring() const noexcept { return retiring_; }
+    /// It has come as far as to take items.
+    bool began() const noexcept { return ready_ || page_.pid() != 0; }
     bool idle() const noexcept { return held_.empty(); }
     bool killed() const noexcept { return reason_ != kill_reason::none; }
     /// It ended by itself, and not because of an item.

@@ -267,13 +267,16 @@ private:
         signalfd_siginfo ignored;
         while (::read(ended_.get(), &ignored, sizeof ignored) > 0) {
         }
-        siginfo_t info{};
-        while (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid != 0) {
+        for (;;) {
+            siginfo_t info{};
+            if (::waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) < 0 && errno == EINTR)
+                continue;
+            if (info.si_pid == 0)
+                return;
             kill_family(info.si_pid); // whoever f left behind in its process group ends with the worker
             ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED);
             symboliser_.reaped(info.si_pid);
             report_end(info);
-            info = {};
         }
     }
 

@@ -28,6 +28,7 @@ namespace {
 
 /// How long a nursery may take to reap its workers before it is killed itself: a worker of 1 GiB takes 0.1 s to die.
 constexpr int patience_ms = 10'000;
+constexpr std::chrono::milliseconds again_after{10};
 
 [[noreturn]] void fail(int error, const char* call)
 {
@@ -52,7 +53,7 @@ shared_pages::~shared_pages()
 nursery_client::nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, work* inherited, state_maker* state,
     std::shared_ptr<std::recursive_mutex> guard)
     : pages_{std::make_shared<shared_pages>(slots)}, guard_{std::move(guard)}, control_{ex}, pidfd_{ex},
-      patience_{ex}
+      patience_{ex}, again_{ex}
 {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) < 0)
@@ -114,31 +115,37 @@ void nursery_client::question(std::uint32_t slot, std::uint64_t generation)
 
 void nursery_client::post(request r)
 {
-    if (!unsent_.empty() || !send(r)) {
-        unsent_.push_back(std::move(r));
+    unsent_.push_back(std::move(r));
+    if (!flushing_)
         flush();
-    }
 }
 
 void nursery_client::flush()
 {
-    while (!unsent_.empty() && send(unsent_.front()))
+    sending last = sending::done;
+    while (!unsent_.empty() && (last = send(unsent_.front())) == sending::done)
         unsent_.pop_front();
-    if (unsent_.empty() || flushing_)
+    if (unsent_.empty())
         return;
-    flushing_ = true;
-    control_.async_wait(asio::posix::stream_descriptor::wait_write, [self = weak_from_this()](std::error_code ec) {
+    auto go_on = [self = weak_from_this()](std::error_code ec) {
         if (const auto client = self.lock()) {
             const std::lock_guard lock{*client->guard_};
             client->flushing_ = false;
             if (!ec)
                 client->flush();
         }
-    });
+    };
+    if (last == sending::full)
+        control_.async_wait(asio::posix::stream_descriptor::wait_write, std::move(go_on));
+    else {
+        again_.expires_after(again_after); // the socket can be written to, and would say so at once
+        again_.async_wait(std::move(go_on));
+    }
+    flushing_ = true;
 }
 
-/// False when the socket is full. A nursery that is gone is no error here: the watch reports it.
-bool nursery_client::send(const request& r) noexcept
+/// A nursery that is gone is no error here: the watch reports it.
+nursery_client::sending nursery_client::send(const request& r) noexcept
 {
     nursery_request what = r.what;
     iovec data{&what, sizeof what};
@@ -158,9 +165,16 @@ bool nursery_client::send(const request& r) noexcept
     }
     for (;;) {
         if (::sendmsg(control_.native_handle(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-            return true;
-        if (errno != EINTR)
-            return errno != EAGAIN && errno != ENOBUFS && errno != ETOOMANYREFS;
+            return sending::done;
+        switch (errno) {
+        case EINTR: break;
+        case EAGAIN: return sending::full;
+        case EPIPE:
+        case ECONNRESET:
+        case ENOTCONN:
+        case EBADF: return sending::done;
+        default: return sending::refused; // ENOMEM, ENOBUFS, ETOOMANYREFS: for the moment
+        }
     }
 }
 
@@ -180,7 +194,6 @@ void nursery_client::unwatch() noexcept
 
 void nursery_client::wait_for_report()
 {
-    waiting_ = true;
     control_.async_wait(asio::posix::stream_descriptor::wait_read, [self = shared_from_this()](std::error_code) {
         if (!self->made_here_)
             return;
@@ -191,6 +204,7 @@ void nursery_client::wait_for_report()
         if (self->user_ && !self->waiting_ && self->control_.is_open())
             self->wait_for_report();
     });
+    waiting_ = true; // only now: there may be no memory for the wait
 }
 
 void nursery_client::read_reports()

@@ -87,7 +87,8 @@ private:
     void read_reports();
     void post(request r);
     void flush();
-    bool send(const request& r) noexcept;
+    enum class sending { done, full, refused };
+    sending send(const request& r) noexcept;
     void reap() noexcept;
 
     made_here made_here_;
@@ -96,6 +97,7 @@ private:
     asio::posix::stream_descriptor control_;
     asio::posix::stream_descriptor pidfd_;
     asio::steady_timer patience_; // with its end
+    asio::steady_timer again_;    // when the kernel had no memory for a request
     pid_t pid_ = 0;
     std::shared_ptr<nursery_user> user_;
     bool waiting_ = false;
