@@ -11,7 +11,7 @@
 namespace cofork::detail {
 
 /// Why the parent kills a worker.
-enum class kill_reason { none, timeout, cancelled, protocol };
+enum class kill_reason { none, timeout, cancelled, protocol, boot };
 
 struct worker_end {
     std::optional<nursery_report> told; ///< nothing: it went with its nursery

@@ -31,7 +31,7 @@ std::string readable(const std::type_info& type)
 
 call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
     : job_{std::move(work)}, options_{o}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
-      deadline_{o.deadline.count() > 0 ? now + o.deadline : clock::time_point::max()}, size_{job_->size()}
+      deadline_{std::min(o.deadline.count() > 0 ? now + o.deadline : clock::time_point::max(), o.until)}, size_{job_->size()}
 {
     progress_.total = size_.value_or(o.total);
     if (job_->by_index() && size_ == 0u)

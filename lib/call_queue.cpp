@@ -15,34 +15,36 @@ constexpr auto progress_tick = std::chrono::milliseconds{100};
 
 } // namespace
 
+/// Where a call of this priority goes: behind its equals.
+call_queue::line::iterator call_queue::behind(line& calls, int priority)
+{
+    return std::ranges::find_if(calls, [&](const auto& c) { return c->opts().priority < priority; });
+}
+
 void call_queue::add(std::shared_ptr<call> c, clock::time_point now, unsigned busy)
 {
     if (c->opts().progress) {
         c->report_progress(now, busy);
         next_progress_ = std::min(next_progress_, now + progress_tick);
     }
-    calls_.push_back(std::move(c));
-}
-
-std::shared_ptr<call> call_queue::next()
-{
-    std::shared_ptr<call> c = std::move(calls_.front());
-    calls_.pop_front();
-    calls_.push_back(c);
-    return c;
+    line& calls = full() ? waiting_ : served_;
+    calls.insert(behind(calls, c->opts().priority), std::move(c));
 }
 
 void call_queue::stop_all(const std::exception_ptr& why) noexcept
 {
-    for (const auto& c : calls_)
-        c->stop(why, cancel_mode::kill);
+    for (const line* calls : {&served_, &waiting_})
+        for (const auto& c : *calls)
+            c->stop(why, cancel_mode::kill);
 }
 
 void call_queue::stop_overdue(clock::time_point now)
 {
-    for (const auto& c : calls_) {
-        if (now >= c->deadline() && !c->stopping())
-            c->stop(failed_call(errc::deadline), cancel_mode::kill);
+    for (const line* calls : {&served_, &waiting_}) {
+        for (const auto& c : *calls) {
+            if (now >= c->deadline() && !c->stopping())
+                c->stop(failed_call(errc::deadline), cancel_mode::kill);
+        }
     }
 }
 
@@ -50,7 +52,7 @@ void call_queue::report_progress(clock::time_point now, unsigned busy)
 {
     const bool due = now >= next_progress_;
     bool any = false;
-    for (const auto& c : calls_) {
+    for (const auto& c : served_) {
         if (!c->opts().progress)
             continue;
         any = true;
@@ -63,13 +65,27 @@ void call_queue::report_progress(clock::time_point now, unsigned busy)
         next_progress_ = now + progress_tick;
 }
 
-std::shared_ptr<call> call_queue::take_over(clock::time_point now, unsigned busy)
+std::shared_ptr<call> call_queue::take_over_from(line& calls)
 {
-    const auto at = std::ranges::find_if(calls_, [](const auto& c) { return c->over(); });
-    if (at == calls_.end())
+    const auto at = std::ranges::find_if(calls, [](const auto& c) { return c->over(); });
+    if (at == calls.end())
         return nullptr;
     std::shared_ptr<call> c = std::move(*at);
-    calls_.erase(at);
+    calls.erase(at);
+    return c;
+}
+
+std::shared_ptr<call> call_queue::take_over(clock::time_point now, unsigned busy)
+{
+    std::shared_ptr<call> c = take_over_from(served_);
+    if (c && !waiting_.empty()) {
+        served_.insert(behind(served_, waiting_.front()->opts().priority), waiting_.front());
+        waiting_.pop_front();
+    }
+    if (!c && !waiting_.empty()) // cancelled, or too late
+        c = take_over_from(waiting_);
+    if (!c)
+        return nullptr;
     c->report_progress(now, busy, true);
     done_ += c->done();
     return c;
@@ -77,15 +93,19 @@ std::shared_ptr<call> call_queue::take_over(clock::time_point now, unsigned busy
 
 std::vector<std::shared_ptr<call>> call_queue::take_all() noexcept
 {
-    std::vector<std::shared_ptr<call>> all{calls_.begin(), calls_.end()};
-    calls_.clear();
+    std::vector<std::shared_ptr<call>> all{served_.begin(), served_.end()};
+    all.insert(all.end(), waiting_.begin(), waiting_.end());
+    served_.clear();
+    waiting_.clear();
     return all;
 }
 
 clock::time_point call_queue::wakes(clock::time_point now) const
 {
     clock::time_point first = next_progress_;
-    for (const auto& c : calls_) {
+    for (const auto& c : waiting_)
+        first = std::min(first, c->deadline());
+    for (const auto& c : served_) {
         if (!c->stopping()) // else it has passed, or does not matter: a timer for the past would fire again and again
             first = std::min(first, c->deadline());
         if (const auto gate = c->waits_until(now))
@@ -97,7 +117,7 @@ clock::time_point call_queue::wakes(clock::time_point now) const
 std::uint64_t call_queue::done() const noexcept
 {
     std::uint64_t sum = done_;
-    for (const auto& c : calls_)
+    for (const auto& c : served_)
         sum += c->done();
     return sum;
 }

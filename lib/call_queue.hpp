@@ -1,8 +1,9 @@
 #pragma once
-// The calls that one place serves, each in its turn.
+// The calls that one place serves, each in its turn, and those that wait to be served.
 
 #include "call.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -15,18 +16,26 @@ namespace cofork::detail {
 
 class call_queue {
 public:
-    bool empty() const noexcept { return calls_.empty(); }
-    std::size_t size() const noexcept { return calls_.size(); }
+    /// At most so many are served at once; 0 = any number.
+    explicit call_queue(std::size_t most) noexcept : most_{most} {}
+
+    bool empty() const noexcept { return served_.empty() && waiting_.empty(); }
+    std::size_t served() const noexcept { return served_.size(); }
+    std::size_t waiting() const noexcept { return waiting_.size(); }
+    bool full() const noexcept { return most_ > 0 && served_.size() >= most_; }
 
     /// Its progress is told at once, and from then on when items were settled, and every 100 ms.
     void add(std::shared_ptr<call> c, clock::time_point now, unsigned busy);
-    /// The call whose turn it is; the next time it is another's. Precondition: !empty().
-    std::shared_ptr<call> next();
+
+    /// Offers a worker to one call after the other, the highest priority first, those of one priority in turn, as long as
+    /// somebody takes one: `offer(call)` says whether it did.
+    template <typename Offer>
+    void offer(Offer&& offer_to);
 
     void stop_all(const std::exception_ptr& why) noexcept;
     void stop_overdue(clock::time_point now);
     void report_progress(clock::time_point now, unsigned busy);
-    /// Takes out one call that is over, after its last report; null when there is none.
+    /// Takes out one call that is over, after its last report; null when there is none. Another is served in its place.
     std::shared_ptr<call> take_over(clock::time_point now, unsigned busy);
     std::vector<std::shared_ptr<call>> take_all() noexcept;
 
@@ -36,9 +45,33 @@ public:
     std::uint64_t done() const noexcept;
 
 private:
-    std::deque<std::shared_ptr<call>> calls_; // the front is asked first
-    std::uint64_t done_ = 0;                  // of those that are over
+    using line = std::deque<std::shared_ptr<call>>;
+
+    static line::iterator behind(line& calls, int priority);
+    std::shared_ptr<call> take_over_from(line& calls);
+
+    std::size_t most_;
+    line served_;  // the highest priority first; of one priority, who comes next
+    line waiting_; // likewise
+    std::uint64_t done_ = 0; // of those that are over
     clock::time_point next_progress_ = clock::time_point::max();
 };
+
+template <typename Offer>
+void call_queue::offer(Offer&& offer_to)
+{
+    for (std::size_t first = 0; first < served_.size();) {
+        const int priority = served_[first]->opts().priority;
+        const auto end = behind(served_, priority);
+        const auto begin = served_.begin() + static_cast<std::ptrdiff_t>(first);
+        const auto equals = static_cast<std::size_t>(end - begin);
+        for (std::size_t refusals = 0; refusals < equals;) {
+            const std::shared_ptr<call> next = *begin;
+            std::rotate(begin, begin + 1, end);
+            refusals = offer_to(next) ? 0 : refusals + 1;
+        }
+        first += equals;
+    }
+}
 
 } // namespace cofork::detail

@@ -20,9 +20,10 @@ using namespace std::chrono_literals;
 constexpr auto first_growth = 2ms;
 constexpr auto next_growths = 500us;
 
-/// Workers that end by themselves before their first item: so many in so long, and the call fails.
-constexpr std::size_t most_early_ends = 5;
-constexpr auto early_ends_within = 10s;
+/// Workers that end before their first item: after so many, one after the other, calls fail. The next is tried after 10 ms,
+/// 20 ms, ... 1 s.
+constexpr unsigned most_early_ends = 5;
+constexpr auto longest_wait = 1000ms;
 /// Nurseries that are lost, one after the other, before a worker of theirs took items.
 constexpr unsigned most_barren = 8;
 /// A refused fork is tried again after 10 ms, 20 ms, ... while no worker is left, this often.
@@ -45,7 +46,7 @@ void crew::fork_nursery()
         throw std::system_error{make_error_code(errc::threads_running)};
     try {
         nursery_ = std::make_shared<nursery_client>(
-            strand_, static_cast<std::uint32_t>(slots_.size()), setup_.inherited, setup_.state, guard_);
+            strand_, static_cast<std::uint32_t>(slots_.size()), setup_.life, setup_.least, guard_);
     }
     catch (const std::system_error& e) {
         throw std::system_error{make_error_code(errc::spawn_failed), e.what()};
@@ -150,6 +151,8 @@ std::shared_ptr<link> crew::shortest(const call& c) const
 
 std::size_t crew::allowance(const link* l) const noexcept
 {
+    if (l && setup_.max_age.count() > 0 && now_ - l->born() >= setup_.max_age)
+        return 0;
     const std::size_t most = setup_.fresh ? 1 : setup_.max_items;
     const std::size_t had = l ? l->answered() + l->held_items() : 0;
     return most == 0 ? std::size_t(-1) : most - std::min(most, had);
@@ -169,7 +172,7 @@ clock::time_point crew::wait_for_more() noexcept
     if (live() >= setup_.workers)
         return clock::time_point::max();
     growing_ = true;
-    return std::max(next_growth_, no_spawn_before_);
+    return std::max({next_growth_, no_spawn_before_, no_boot_before_});
 }
 
 /// More workers, the longer items wait: twice as many every half millisecond.
@@ -185,7 +188,7 @@ void crew::grow(clock::time_point now) noexcept
 bool crew::may_hire(clock::time_point now) const noexcept
 {
     const unsigned there = live();
-    return there < setup_.workers && there < allowed_ && now >= no_spawn_before_ &&
+    return there < setup_.workers && there < allowed_ && now >= no_spawn_before_ && now >= no_boot_before_ &&
            std::ranges::any_of(slots_, [](const auto& l) { return !l; });
 }
 
@@ -194,6 +197,7 @@ std::shared_ptr<link> crew::hire(clock::time_point now)
     const auto free = std::ranges::find(slots_, nullptr);
     const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
     *free = link::start(strand_, *nursery_, slot, ++generations_, user_, guard_);
+    (*free)->begin(now, {setup_.boot_timeout, setup_.life.ender ? farewell : link::silence});
     ++spawned_; // its replies may come before the news of it
     if (live() == 1)
         next_growth_ = now + first_growth;
@@ -207,12 +211,29 @@ void crew::refused(clock::time_point now, int error) noexcept
     no_spawn_before_ = now + 10ms * (1 << std::min(refusals_, 6u));
 }
 
+void crew::keep_least(clock::time_point now)
+{
+    const unsigned least = std::min(setup_.least, setup_.workers);
+    allowed_ = std::max(allowed_, least);
+    while (live() < least && may_hire(now))
+        hire(now);
+}
+
+void crew::dismiss() noexcept
+{
+    for (const auto& l : links())
+        l->retire();
+}
+
 bool crew::recycle()
 {
     bool any = false;
-    for (const auto& l : links()) {
-        if (l->alive() && l->idle() && allowance(l.get()) == 0)
+    unsigned too_many = live() - std::min(live(), setup_.workers);
+    for (const auto& l : links() | std::views::reverse) { // the first ones are to be kept
+        if (l->alive() && l->idle() && (too_many > 0 || allowance(l.get()) == 0)) {
             l->retire();
+            too_many -= too_many > 0 ? 1 : 0;
+        }
         any = any || (l->retiring() && !l->gone());
     }
     return any;
@@ -220,25 +241,28 @@ bool crew::recycle()
 
 void crew::sweep(clock::time_point now)
 {
+    now_ = now;
+    const auto later_and_ready = [&](const auto& l) { return l->began() && l->born() > last_early_end_; };
+    if (early_ends_ > 0 && std::ranges::any_of(links(), later_and_ready))
+        early_ends_ = 0;
     for (auto& l : slots_) {
         if (!l || !l->gone())
             continue;
         if (!l->unfit().empty())
             last_unfit_ = l->unfit();
         if (l->failed_to_begin()) {
-            std::erase_if(early_ends_, [&](clock::time_point t) { return now - t > early_ends_within; });
-            early_ends_.push_back(now);
+            no_boot_before_ = now + std::min<clock::duration>(10ms * (1 << std::min(early_ends_, 10u)), longest_wait);
+            ++early_ends_;
+            early_end_ = true;
+            last_early_end_ = now;
         }
-        if (l->answered() > 0)
-            early_ends_.clear();
         l.reset();
     }
 }
 
 std::exception_ptr crew::hopeless()
 {
-    if (early_ends_.size() >= most_early_ends) {
-        early_ends_.clear();
+    if (early_ends_ >= most_early_ends && std::exchange(early_end_, false)) {
         return failed_call(
             errc::boot_failed, last_unfit_.empty() ? "workers end before their first item" : last_unfit_);
     }

@@ -23,11 +23,15 @@ inline constexpr unsigned max_workers = 65536;
 
 struct crew_setup {
     unsigned workers;          ///< most at once, at least 1
-    work* inherited = nullptr; ///< what a snapshot runs
-    state_maker* state = nullptr;
+    unsigned least = 0;        ///< started first, and kept
+    worker_life life{};
     bool with_threads = false;
     bool fresh = false;        ///< a new process for every item
     std::size_t max_items = 0; ///< recycle a worker after so many; 0 = never
+    std::chrono::nanoseconds max_age{0};      ///< or when it is so old; 0 = never
+    std::chrono::nanoseconds boot_timeout{0}; ///< kill it when it is not ready by then; 0 = never
+    std::size_t max_calls = 0; ///< that are served at once; 0 = any number
+    when_full overload = when_full::wait;
 };
 
 /// Used on the strand of its place, which serialises everything.
@@ -69,6 +73,17 @@ public:
 
     // Who comes and goes.
 
+    /// Hires as many as are to be there always. Throws as hire().
+    void keep_least(clock::time_point now);
+    /// From now on at most so many. Precondition: at least 1, and not more than there were at first.
+    void resize(unsigned workers) noexcept { setup_.workers = workers; }
+    unsigned largest() const noexcept { return static_cast<unsigned>(slots_.size()); }
+    /// Nobody is needed any more: all end, in an orderly way. Precondition: all are idle.
+    void dismiss() noexcept;
+    bool anybody() const noexcept { return not_gone() > 0; }
+    bool has_ender() const noexcept { return setup_.life.ender != nullptr; }
+    std::chrono::nanoseconds boot_timeout() const noexcept { return setup_.boot_timeout; }
+
     /// A call begins where there was none: one worker, and more only while items wait.
     void start_small() noexcept { allowed_ = std::max(1u, live()); }
     /// Items wait for a worker. Returns when there may be one more.
@@ -107,6 +122,9 @@ public:
 
     // How it ends.
 
+    /// So long pool_options::fini may take.
+    static constexpr std::chrono::seconds farewell{5};
+
     /// No worker's news reaches the place any more.
     void detach() noexcept;
     /// detach(), then `done` on the strand once all are reaped.
@@ -131,9 +149,13 @@ private:
     std::uint64_t spawned_ = 0;
     std::uint64_t ended_ = 0;
     std::uint64_t killed_ = 0;
-    std::vector<clock::time_point> early_ends_; // workers that ended before their first item: not for ever
+    unsigned early_ends_ = 0;  // workers that ended before their first item, since one did not
+    bool early_end_ = false;   // one of these nobody has been told of
+    clock::time_point last_early_end_{};
     std::string last_unfit_;
     unsigned barren_ = 0; // nurseries that were lost before one of their workers took items, since one was not
+    clock::time_point no_boot_before_{};
+    clock::time_point now_{};  // of this turn
     clock::time_point no_spawn_before_{};
     unsigned refusals_ = 0; // of fork or pipe, since the last success
     int refused_error_ = 0;

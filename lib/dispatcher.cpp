@@ -27,7 +27,8 @@ constexpr auto start_poll = 250us;
 } // namespace
 
 dispatcher::dispatcher(const asio::any_io_executor& ex, const crew_setup& setup)
-    : io_{ex}, strand_{asio::make_strand(ex)}, crew_{strand_, setup, *this, guard_}, timer_{strand_}
+    : io_{ex}, strand_{asio::make_strand(ex)}, crew_{strand_, setup, *this, guard_}, calls_{setup.max_calls},
+      overload_{setup.overload}, timer_{strand_}
 {
 }
 
@@ -73,6 +74,8 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
         c->stop(failed_call(errc::pool_closed), cancel_mode::kill);
     if (released_)
         return c->finish();
+    if (calls_.full() && overload_ == when_full::fail)
+        return c->finish(failed_call(errc::overloaded));
     if (calls_.empty())
         crew_.start_small();
     calls_.add(c, clock::now(), crew_.busy());
@@ -164,13 +167,38 @@ void dispatcher::on_nursery_lost() noexcept
     turn();
 }
 
+void dispatcher::keep_least(clock::time_point now)
+try {
+    if (!closed_ && crew_.has_nursery())
+        crew_.keep_least(now);
+}
+catch (const std::system_error& e) {
+    spawn_failed(now, e);
+}
+
+void dispatcher::start_least()
+{
+    const lock held{*guard_};
+    crew_.keep_least(clock::now());
+}
+
+void dispatcher::resize(unsigned workers)
+{
+    {
+        const lock held{*guard_};
+        if (workers == 0 || workers > crew_.largest())
+            throw std::system_error{make_error_code(errc::invalid_options), "not between 1 and pool_options::workers"};
+        crew_.resize(workers);
+    }
+    poke();
+}
+
 void dispatcher::assign(clock::time_point now)
 {
     wanting_ = false;
     crew_.grow(now);
-    for (std::size_t idle_rounds = 0; idle_rounds < calls_.size();) {
-        idle_rounds = assign_one(calls_.next(), now) ? 0 : idle_rounds + 1;
-    }
+    keep_least(now);
+    calls_.offer([&](const std::shared_ptr<call>& c) { return assign_one(c, now); });
 }
 
 bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point now)
@@ -205,6 +233,8 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
         spawn_failed(now, e);
         return false;
     }
+    if (!target->began() && crew_.boot_timeout().count() > 0)
+        next_look_ = std::min(next_look_, target->born() + crew_.boot_timeout());
     if (c->opts().timeout.count() > 0)
         next_look_ = std::min(next_look_, now + c->opts().timeout);
     if (items->count > 1 || !target->idle())
@@ -232,22 +262,20 @@ void dispatcher::look(clock::time_point now)
 
 void dispatcher::finish_calls()
 {
-    while (const auto c = calls_.take_over(clock::now(), crew_.busy()))
+    const bool others_wait = calls_.waiting() > 0;
+    while (const auto c = calls_.take_over(clock::now(), crew_.busy())) {
         finish(c);
+        turn_again_ = turn_again_ || others_wait; // one of them is served now
+    }
     if (!calls_.empty() || released_)
         return;
+    if (!drains_.empty())
+        return say_farewell(clock::now());
     serving_.reset();
     crew_.unwatch();
     armed_for_ = clock::time_point::max();
     next_look_ = clock::time_point::max();
     timer_->cancel();
-    tell_drained();
-}
-
-void dispatcher::tell_drained()
-{
-    for (auto& reap : std::exchange(when_idle_, {}))
-        asio::post(strand_, std::move(reap));
 }
 
 void dispatcher::finish(const std::shared_ptr<call>& c)
@@ -266,9 +294,9 @@ void dispatcher::finish(const std::shared_ptr<call>& c)
 
 void dispatcher::arm(clock::time_point now)
 {
-    if (calls_.empty())
+    if (calls_.empty() && drains_.empty())
         return;
-    auto next = std::min(next_look_, calls_.wakes(now));
+    auto next = std::min({next_look_, farewell_ends_, calls_.wakes(now)});
     if (wanting_)
         next = std::min(next, crew_.wait_for_more());
     if (next >= armed_for_)
@@ -285,91 +313,17 @@ void dispatcher::arm(clock::time_point now)
     armed_for_ = next;
 }
 
-void dispatcher::async_drain(std::function<void()> when_idle)
+void dispatcher::async_drain(std::function<void()> when_gone)
 {
-    on_strand([this, when_idle = std::move(when_idle)]() mutable {
+    on_strand([this, when_gone = std::move(when_gone)]() mutable {
         closed_ = true;
-        auto reap = [self = shared_from_this(), when_idle = std::move(when_idle)] {
-            const lock held{*self->guard_};
-            self->release();
-            when_idle();
-        };
-        if (calls_.empty())
-            reap();
-        else
-            when_idle_.push_back(std::move(reap));
+        if (released_)
+            return when_gone();
+        drains_.push_back(std::move(when_gone));
+        serving_ = shared_from_this();
+        crew_.watch(serving_);
+        turn();
     });
-}
-
-void dispatcher::shut_down(const std::exception_ptr& why) noexcept
-{
-    if (!is_original) // another thread of the original may have held the lock at the fork
-        return release();
-    const lock held{*guard_};
-    closed_ = true;
-    if (inside_ > 0) { // from a callback of a call: after it has returned
-        calls_.stop_all(why);
-        shut_down_later_ = why;
-        return;
-    }
-    const auto calls = take_all_calls();
-    release();
-    for (const auto& c : calls)
-        c->finish(why);
-    if (strand_)
-        tell_drained();
-}
-
-void dispatcher::abandon() noexcept
-{
-    const lock held{*guard_};
-    closed_ = true;
-    if (inside_ > 0) {
-        abandon_later_ = true;
-        return;
-    }
-    const auto calls = take_all_calls();
-    release();
-    const auto dropped = std::exchange(when_idle_, {});
-    for (const auto& c : calls)
-        c->the_job()->abandon();
-}
-
-void dispatcher::abandon(const std::shared_ptr<call>& c) noexcept
-{
-    if (one_call)
-        return abandon();
-    const lock held{*guard_};
-    c->stop(failed_call(asio::error::operation_aborted), cancel_mode::kill);
-    poke();
-}
-
-void dispatcher::context_ended() noexcept
-{
-    const lock held{*guard_};
-    abandon();
-    // A strand's destructor reaches into the context.
-    crew_.forget_executor();
-    strand_ = {};
-    io_ = {};
-}
-
-std::vector<std::shared_ptr<call>> dispatcher::take_all_calls() noexcept
-{
-    std::vector<std::shared_ptr<call>> all = std::exchange(arriving_, {});
-    std::ranges::copy(calls_.take_all(), std::back_inserter(all));
-    if (ending_)
-        all.push_back(std::exchange(ending_, nullptr));
-    return all;
-}
-
-/// Kills and reaps every process and lets go of every descriptor.
-void dispatcher::release() noexcept
-{
-    released_ = true;
-    timer_.reset();
-    crew_.end();
-    serving_.reset();
 }
 
 pool_stats dispatcher::stats() const
@@ -378,7 +332,8 @@ pool_stats dispatcher::stats() const
     pool_stats now;
     crew_.count_into(now);
     now.done = calls_.done();
-    now.calls = calls_.size();
+    now.calls = calls_.served();
+    now.waiting = calls_.waiting();
     return now;
 }
 

@@ -39,13 +39,19 @@ public:
     /// Forks the nursery. Throws std::system_error: errc::threads_running, and those of fork(2).
     void fork_now();
 
+    /// Starts the workers that are to be there always. Throws std::system_error: EMFILE, ENFILE.
+    void start_least();
+    /// Throws std::system_error, errc::invalid_options. Any thread.
+    void resize(unsigned workers);
+
     /// Begins to serve a call. Any thread.
     void add(std::shared_ptr<call> c);
     void cancel(std::shared_ptr<call> c, bool kill);
     void poke();
 
-    /// No new calls; `when_idle` runs on the strand once all present ones are over. Any thread.
-    void async_drain(std::function<void()> when_idle);
+    /// No new calls; `when_gone` runs on the strand once all present ones are over and the workers are reaped. Any
+    /// thread.
+    void async_drain(std::function<void()> when_gone);
     /// Ends all calls with `why`, kills and reaps everything; blocks until done. Any thread.
     void shut_down(const std::exception_ptr& why) noexcept;
     /// The same without finishing any call: their handlers are destroyed.
@@ -80,6 +86,8 @@ private:
     void admit(const std::shared_ptr<call>& c);
     void run_turn();
     void assign(clock::time_point now);
+    void keep_least(clock::time_point now);
+    void say_farewell(clock::time_point now);
     bool assign_one(const std::shared_ptr<call>& c, clock::time_point now);
     void look(clock::time_point now);
     void finish_calls();
@@ -106,9 +114,11 @@ private:
 
     std::vector<std::shared_ptr<call>> arriving_; // given to us, and not yet seen on the strand
     call_queue calls_;
+    when_full overload_;
     std::shared_ptr<dispatcher> serving_;     // ourselves while there are calls: nobody else owns a snapshot's place
     std::shared_ptr<call> ending_;           // one_call: over, while its workers are reaped
-    std::vector<std::function<void()>> when_idle_; // drains that wait
+    std::vector<std::function<void()>> drains_;   // that wait for calls, and then for workers to end by themselves
+    clock::time_point farewell_ends_ = clock::time_point::max();
 
     std::optional<asio::steady_timer> timer_; // none when nothing follows any more
     clock::time_point armed_for_ = clock::time_point::max();

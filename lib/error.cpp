@@ -34,6 +34,9 @@ const char* text_of(errc e) noexcept
     case errc::nested_too_deep:
         return "workers of workers asked for workers too many times over: set options::workers = 0 in the innermost "
                "call, which then runs its items itself";
+    case errc::overloaded:
+        return "the pool serves as many calls as pool_options::max_calls allows: try later, raise it, or let calls wait with "
+               "when_full::wait";
     case errc::forked_copy:
         return "this process is a fork, perhaps a worker, and the pool is that of the process that made it: make a pool "
                "here, or call without one";

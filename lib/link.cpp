@@ -19,7 +19,6 @@ namespace {
 /// Above this many bytes a larger pipe is worth its system call (pipe(7): 64 KiB by default).
 constexpr std::size_t default_pipe = 64 * 1024;
 constexpr int large_pipe = 1 << 20;
-constexpr auto second_look = std::chrono::milliseconds{100};
 /// Workers that may be lost, one after the other, with the same item unstarted at their head. Two or three of them can
 /// be killed from outside at the wrong moment.
 constexpr std::uint32_t most_losses = 20;
@@ -45,6 +44,12 @@ std::shared_ptr<link> link::start(
     self->channel_ = channel::make(ex, std::move(results.read), std::move(jobs.write));
     nursery.spawn(slot, generation, std::move(jobs.read), std::move(results.write));
     return self;
+}
+
+void link::begin(clock::time_point now, const link_patience& patience) noexcept
+{
+    born_ = now;
+    patience_ = patience;
 }
 
 void link::dispatch(std::shared_ptr<call> owner, item_run items)
@@ -245,66 +250,6 @@ void link::retire()
     channel_->close(); // end of file on the job pipe: the worker ends
 }
 
-std::optional<clock::time_point> link::look(clock::time_point now)
-{
-    if (retiring_ && !ended_) {
-        if (now - quiet_since_ < silence)
-            return quiet_since_ + silence;
-        nursery_->kill(slot_, generation_); // it is still in an item that it has answered
-        return {};
-    }
-    if (!alive() || held_.empty())
-        return {};
-    if (held_.count() > 1)
-        harvest();
-    if (held_.empty())
-        return {};
-    const auto timeout = held_.owner()->opts().timeout;
-    if (timeout.count() <= 0)
-        return {};
-    if (page_.started() - inbox_.answered() > held_.count()) {
-        kill(kill_reason::protocol, "says that it has started more than it holds");
-        return {};
-    }
-    const bool stuck = makes_no_progress(now, timeout);
-    auto since = running_since();
-    if (since)
-        since = std::min(*since, quiet_since_); // its own word is not taken for more than that
-    if (!since && !stuck)
-        return now + std::min<clock::duration>(timeout, second_look);
-    if (since && now - *since < timeout)
-        return *since + timeout;
-    // First make sure that it starts nothing more, then look whether the item has finished meanwhile: a result in
-    // the pipe wins over the timer, and the next item must not pay for this one.
-    take_back();
-    const std::uint32_t started = page_.started();
-    if (!stuck) {
-        if (page_.finished() == started)
-            return {};
-        const auto still = running_since();
-        if (!still || (now - *still < timeout && *still <= now))
-            return still.value_or(now) + timeout;
-    }
-    target_sequence_ = since ? started - 1 : inbox_.answered();
-    kill(kill_reason::timeout);
-    return {};
-}
-
-/// A worker that says it runs nothing, and neither begins what it holds nor answers what it has begun: it was stopped, or
-/// it lies. Told at the second look, between which the program has had time to read what there is.
-bool link::makes_no_progress(clock::time_point now, clock::duration timeout)
-{
-    const std::uint64_t progress = page_.started() + 2 * inbox_.answered() + held_.count() + inbox_.position();
-    if (progress != progress_seen_ || !ready_) {
-        progress_seen_ = progress;
-        quiet_since_ = clock::now(); // `now` may be older than what was seen: the program does not always have a processor
-        suspected_ = false;
-    }
-    if (running_since() || now - quiet_since_ < timeout + silence)
-        return false;
-    return std::exchange(suspected_, true);
-}
-
 void link::on_spawned(int pid) noexcept
 {
     pid_ = pid;
@@ -371,7 +316,7 @@ void link::judge() noexcept
 bool link::failed_to_begin() const noexcept
 {
     const bool from_outside = end_ && end_->code != CLD_EXITED && (end_->status == SIGKILL || end_->status == SIGTERM);
-    return end_ && !ready_ && !killed() && !retiring_ && !from_outside;
+    return reason_ == kill_reason::boot || (end_ && !ready_ && !killed() && !retiring_ && !from_outside);
 }
 
 void link::detach() noexcept

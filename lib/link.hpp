@@ -46,6 +46,12 @@ private:
     link_user& user_;
 };
 
+/// How long a worker may take to get ready, 0 = for ever, and to go when it is told to.
+struct link_patience {
+    std::chrono::nanoseconds boot;
+    std::chrono::nanoseconds leave;
+};
+
 class link final : public channel_user, public inbox_user, public std::enable_shared_from_this<link> {
 public:
     /// So long, beyond the timeout, a worker may be silent that has something to do and says that it is not doing it.
@@ -58,6 +64,9 @@ public:
 
     link(nursery_client& nursery, std::uint32_t slot, std::uint64_t generation, link_user& user,
         std::shared_ptr<std::recursive_mutex> guard);
+
+    /// Told once, before anything else.
+    void begin(clock::time_point now, const link_patience& patience) noexcept;
 
     /// Sends items to the worker. Precondition: alive(), and all that it holds are of the same call.
     void dispatch(std::shared_ptr<call> owner, item_run items);
@@ -89,6 +98,7 @@ public:
     bool retiring() const noexcept { return retiring_; }
     /// It has come as far as to take items.
     bool began() const noexcept { return ready_ || page_.pid() != 0; }
+    clock::time_point born() const noexcept { return born_; }
     bool idle() const noexcept { return held_.empty(); }
     bool killed() const noexcept { return reason_ != kill_reason::none; }
     /// It ended by itself, and not because of an item.
@@ -119,6 +129,8 @@ private:
     void arrived(std::size_t bytes) noexcept;
     void distrust(const char* why) noexcept;
     void measure(call& owner) noexcept;
+    bool late_to_boot(clock::time_point now) noexcept;
+    std::optional<clock::time_point> look_at_items(clock::time_point now);
     bool makes_no_progress(clock::time_point now, clock::duration timeout);
     void harvest() noexcept;
     void end_when_quiet() noexcept;
@@ -138,6 +150,8 @@ private:
     page_view page_;
     std::uint32_t slot_;
     std::uint64_t generation_;
+    clock::time_point born_{};
+    link_patience patience_{};
     detail::held_items held_;
     inbox inbox_{page_, *this};
     bool distrusted_ = false; // it broke the protocol: nothing more is believed

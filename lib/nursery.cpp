@@ -216,7 +216,9 @@ private:
         raise_oom_score();
         ++worker_depth;
         unblock_signals();
-        const worker_setup setup{jobs_fd, results_fd, setup_.pages + slot, setup_.inherited, setup_.state};
+        worker_setup setup{jobs_fd, results_fd, setup_.pages + slot, setup_.life};
+        if (slot < setup_.kept)
+            setup.life.idle_ns = 0;
         worker_main(setup);
     }
 

@@ -3,22 +3,20 @@
 
 #include "nursery_protocol.hpp"
 #include "page.hpp"
+#include "worker_life.hpp"
 
 #include <cstdint>
 #include <sys/types.h>
 
 namespace cofork::detail {
 
-class work;
-class state_maker;
-
 struct nursery_setup {
     int control;        ///< our end of the SOCK_SEQPACKET pair
     pid_t parent;       ///< whose death is ours
     page* pages;        ///< one per slot, shared with the parent
     std::uint32_t slots;
-    work* inherited;
-    state_maker* state;
+    worker_life life;
+    std::uint32_t kept; ///< workers in the first slots do not end because they have nothing to do
 };
 
 /// Runs until the parent closes its end of the control socket or dies; then kills and reaps every worker, and every

@@ -50,8 +50,8 @@ shared_pages::~shared_pages()
     ::munmap(pages_, count_ * sizeof(page));
 }
 
-nursery_client::nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, work* inherited, state_maker* state,
-    std::shared_ptr<std::recursive_mutex> guard)
+nursery_client::nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, const worker_life& life,
+    std::uint32_t kept, std::shared_ptr<std::recursive_mutex> guard)
     : pages_{std::make_shared<shared_pages>(slots)}, guard_{std::move(guard)}, control_{ex}, pidfd_{ex},
       patience_{ex}, again_{ex}
 {
@@ -63,13 +63,13 @@ nursery_client::nursery_client(const asio::any_io_executor& ex, std::uint32_t sl
     // Before the fork: after it a failure would leave a process to clean up.
     control_.assign(ours.get());
     (void)ours.release();
-    fork_nursery(std::move(theirs), inherited, state);
+    fork_nursery(std::move(theirs), life, kept);
 }
 
-void nursery_client::fork_nursery(owned_fd control, work* inherited, state_maker* state)
+void nursery_client::fork_nursery(owned_fd control, const worker_life& life, std::uint32_t kept)
 {
     std::cout.flush(); // unsynchronised with stdio it has a buffer of its own, which cannot be purged in the child
-    const nursery_setup setup{control.get(), ::getpid(), pages_->get(), pages_->count(), inherited, state};
+    const nursery_setup setup{control.get(), ::getpid(), pages_->get(), pages_->count(), life, kept};
     prepare_crash_handler();
     int error = 0;
     {

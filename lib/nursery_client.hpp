@@ -5,6 +5,7 @@
 #include "owned_fd.hpp"
 #include "page.hpp"
 #include "process.hpp"
+#include "worker_life.hpp"
 
 #include <asio/any_io_executor.hpp>
 #include <asio/posix/stream_descriptor.hpp>
@@ -16,9 +17,6 @@
 #include <mutex>
 
 namespace cofork::detail {
-
-class work;
-class state_maker;
 
 /// Anonymous memory shared with children; unmapped at the end.
 class shared_pages {
@@ -51,7 +49,7 @@ protected:
 class nursery_client : public std::enable_shared_from_this<nursery_client> {
 public:
     /// Forks the nursery. Throws std::system_error: EAGAIN, ENOMEM (fork(2)), EMFILE, ENFILE.
-    nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, work* inherited, state_maker* state,
+    nursery_client(const asio::any_io_executor& ex, std::uint32_t slots, const worker_life& life, std::uint32_t kept,
         std::shared_ptr<std::recursive_mutex> guard);
 
     /// Kills and reaps the nursery and all its workers; blocks until that is done, a few milliseconds as a rule,
@@ -82,7 +80,7 @@ private:
         owned_fd jobs, results;
     };
 
-    void fork_nursery(owned_fd control, work* inherited, state_maker* state);
+    void fork_nursery(owned_fd control, const worker_life& life, std::uint32_t kept);
     void wait_for_report();
     void read_reports();
     void post(request r);

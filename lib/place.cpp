@@ -77,7 +77,7 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
             return start_serial(ex, o, std::move(work));
         crew_setup setup;
         setup.workers = most_workers(o, *work);
-        setup.inherited = work->inherited();
+        setup.life.inherited = work->inherited();
         setup.with_threads = o.with_threads;
         setup.fresh = o.fresh;
         auto place = std::make_shared<dispatcher>(ex, setup);

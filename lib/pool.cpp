@@ -9,18 +9,48 @@
 
 namespace cofork {
 
-pool::pool(asio::any_io_executor ex, pool_options options) : state_{options.init.maker()}
+namespace {
+
+[[noreturn]] void invalid(const char* what)
+{
+    throw std::system_error{make_error_code(errc::invalid_options), what};
+}
+
+detail::crew_setup setup_of(const pool_options& options)
 {
     detail::crew_setup setup;
     setup.workers = options.workers == all_cpus ? available_cpus() : options.workers;
     if (setup.workers == 0 || setup.workers > detail::max_workers)
-        throw std::system_error{make_error_code(errc::invalid_options), "pool_options::workers is not between 1 and 65536"};
-    setup.state = state_.get();
+        invalid("pool_options::workers is not between 1 and 65536");
+    if (options.min_workers > setup.workers)
+        invalid("pool_options::min_workers is larger than workers");
+    for (const std::chrono::nanoseconds time : {options.idle, options.boot_timeout, options.max_age}) {
+        if (time.count() < 0)
+            invalid("pool_options::idle, boot_timeout or max_age is negative");
+    }
+    const auto& init = options.init.maker();
+    const auto& fini = options.fini.ender();
+    if (fini && (!init || init->type() != fini->type()))
+        invalid("pool_options::fini takes a state of another type than the one that init makes");
+    setup.least = options.min_workers;
+    setup.life = {nullptr, init.get(), fini.get(), options.idle.count(), options.max_growth};
     setup.with_threads = options.with_threads;
     setup.fresh = options.fresh;
     setup.max_items = options.max_items;
-    dispatcher_ = std::make_shared<detail::dispatcher>(ex, setup);
+    setup.max_age = options.max_age;
+    setup.boot_timeout = options.boot_timeout;
+    setup.max_calls = options.max_calls;
+    setup.overload = options.overload;
+    return setup;
+}
+
+} // namespace
+
+pool::pool(asio::any_io_executor ex, pool_options options) : state_{options.init.maker()}, ender_{options.fini.ender()}
+{
+    dispatcher_ = std::make_shared<detail::dispatcher>(ex, setup_of(options));
     dispatcher_->fork_now();
+    dispatcher_->start_least();
 }
 
 pool::~pool()
@@ -51,6 +81,11 @@ void pool::close() noexcept
 void pool::drain(std::function<void()> when_idle)
 {
     dispatcher_->async_drain(std::move(when_idle));
+}
+
+void pool::resize(unsigned workers)
+{
+    dispatcher_->resize(workers);
 }
 
 pool_stats pool::stats() const

@@ -1,5 +1,6 @@
 #include "process.hpp"
 
+#include <algorithm>
 #include <csignal>
 #include <cerrno>
 #include <cstdio>
@@ -150,6 +151,25 @@ bool write_all(int fd, const std::byte* from, std::size_t size) noexcept
         size -= static_cast<std::size_t>(put);
     }
     return true;
+}
+
+std::size_t resident_bytes() noexcept
+{
+    const int fd = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    char text[256];
+    const ssize_t got = ::read(fd, text, sizeof text - 1);
+    ::close(fd);
+    if (got <= 0)
+        return 0;
+    text[got] = '\0';
+    char* at = text;
+    (void)std::strtoul(at, &at, 10); // size
+    const unsigned long resident = std::strtoul(at, &at, 10);
+    const unsigned long shared = std::strtoul(at, &at, 10); // with files and shared memory
+    static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    return (resident - std::min(resident, shared)) * page;
 }
 
 namespace {

@@ -52,6 +52,10 @@ private:
     unsigned long forks_;
 };
 
+/// What this process has in memory and shares with no file (statm of proc(5)): pages that it still shares with its parent
+/// are counted. 0 when it cannot be told. Allocates nothing.
+std::size_t resident_bytes() noexcept;
+
 /// How many workers this process is inside of: 0 in the program, 1 in its workers, 2 in the workers of those.
 inline unsigned worker_depth = 0;
 /// Workers this deep may still have workers of their own. More is a slip that would fill the machine.

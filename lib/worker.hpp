@@ -2,18 +2,15 @@
 // The child's loop: read a batch, call f on its items, write the replies. Plain blocking reads and writes.
 
 #include "page.hpp"
-
-#include <cofork/detail/job.hpp>
-#include <cofork/detail/state_maker.hpp>
+#include "worker_life.hpp"
 
 namespace cofork::detail {
 
 struct worker_setup {
-    int jobs;           ///< read end of the job pipe
-    int results;        ///< write end of the result pipe
-    page* shared;       ///< this worker's own
-    work* inherited;    ///< what a snapshot runs; null in a pool
-    state_maker* state; ///< null: none
+    int jobs;     ///< read end of the job pipe
+    int results;  ///< write end of the result pipe
+    page* shared; ///< this worker's own
+    worker_life life;
 };
 
 /// Runs until the job pipe is closed, then ends the process with _exit: atexit handlers, static objects and stdio

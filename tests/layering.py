@@ -33,16 +33,20 @@ ROOMS = {
     "symbols": "crash_facts printable",
     "symboliser": "owned_fd page process symbols",
     "exception_report": "frame",
-    "worker": "crash_handler exception_report frame page process",
+    "worker_life": "",
+    "own_pipe": "crash_handler",
+    "reply_stream": "frame own_pipe page process",
+    "job_stream": "own_pipe process reply_stream worker_life",
+    "worker": "crash_handler exception_report frame job_stream page process reply_stream worker_life",
     "nursery_protocol": "",
-    "nursery": "crash_handler nursery_protocol page process symboliser worker",
+    "nursery": "crash_handler nursery_protocol page process symboliser worker worker_life",
     # what carries bytes in the parent
     "copied_descriptor": "",
     "ring_probe": "owned_fd",
     "ring": "copied_descriptor owned_fd process ring_probe",
     "channel": "copied_descriptor owned_fd process ring",
     "transport": "channel owned_fd ring",
-    "nursery_client": "copied_descriptor crash_handler nursery nursery_protocol owned_fd page process",
+    "nursery_client": "copied_descriptor crash_handler nursery nursery_protocol owned_fd page process worker_life",
     # what decides in the parent
     "reply_parser": "frame",
     "report": "frame",
@@ -54,11 +58,13 @@ ROOMS = {
     "inbox": "page_view reply_parser",
     "blame": "nursery_protocol page_view printable",
     "link": "blame call channel held_items inbox job_message nursery_client page_view printable reply_parser report transport",
+    "link_look": "link",
     "failed_call": "",
     "call_queue": "call failed_call",
     "crew": "call failed_call link nursery_client process threads",
     "place_registry": "",
     "dispatcher": "call_queue crew failed_call place_registry process transport",
+    "dispatcher_end": "dispatcher failed_call",
     "serial": "call failed_call place_registry",
     # wiring
     "place": "call cpus dispatcher serial",
@@ -71,8 +77,8 @@ DOWNWARDS = {("call", "dispatcher")}
 
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
-    "crash_facts", "crash_handler", "exception_report", "frame", "nursery", "nursery_protocol", "owned_fd", "page",
-    "printable", "process", "symboliser", "symbols", "worker",
+    "crash_facts", "crash_handler", "exception_report", "frame", "job_stream", "nursery", "nursery_protocol", "owned_fd",
+    "own_pipe", "page", "printable", "process", "reply_stream", "worker_life", "symboliser", "symbols", "worker",
 ]
 
 # The room that knows io_uring.

@@ -39,7 +39,7 @@ struct rig {
 
     explicit rig(std::uint32_t slots)
         : client{std::make_shared<nursery_client>(
-            context.get_executor(), slots, nullptr, nullptr, std::make_shared<std::recursive_mutex>())}
+            context.get_executor(), slots, worker_life{}, 0u, std::make_shared<std::recursive_mutex>())}
     {
         client->watch(heard);
     }

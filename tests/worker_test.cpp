@@ -162,7 +162,7 @@ TEST_CASE("an item that is still arriving has not started", "[worker][F4]")
     test::helper_process worker{[&] {
         jobs.write.reset();
         results.read.reset();
-        worker_main({jobs.read.get(), results.write.get(), &*page, nullptr, nullptr});
+        worker_main({jobs.read.get(), results.write.get(), &*page, {}});
     }};
     jobs.read.reset();
     results.write.reset();

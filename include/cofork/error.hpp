@@ -16,6 +16,7 @@ enum class errc {
     invalid_options,     ///< an option that no place could honour; the text names it
     callback_threw,      ///< options::on_error or options::progress threw (where the error is an error_code)
     nested_too_deep,     ///< a worker of a worker of ... asked for workers, beyond the documented depth
+    overloaded,          ///< the pool serves pool_options::max_calls already, and more are not to wait
     forked_copy,         ///< the pool was made by a process that this one is a fork of
 };
 

@@ -54,6 +54,8 @@ struct options {
     std::chrono::nanoseconds pause{0};   ///< least time between two item starts, over all workers; first at once
     std::chrono::nanoseconds timeout{0}; ///< per item, from its own start; the worker is killed. 0 = none
     std::chrono::nanoseconds deadline{0}; ///< for the whole call, from its start; 0 = none
+    std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max(); ///< the same as a moment, for
+                                         ///< a call that serves a request with a deadline of its own
     std::size_t chunk = 0;               ///< items per batch; 0 = adapted to the measured cost
     std::size_t window = 0;              ///< stream: items running or unread; 0 = chosen
     order delivery = order::given;       ///< stream only
@@ -66,6 +68,7 @@ struct options {
     progress_ref progress{};             ///< cofork::progress_bar, or anything with update(progress_state const&)
     trivial_fn<void(failure const&)> on_error{}; ///< called for every failed attempt, at once
     std::size_t max_result = std::size_t{64} << 20; ///< bytes; a larger encoded result fails its item
+    int priority = 0;                    ///< pool: items of a call start before those of calls with a lower one
 };
 
 // g++ 12 destroys an aggregate temporary inside a co_await expression twice when a member has a destructor. An

@@ -18,13 +18,29 @@
 
 namespace cofork {
 
+/// What becomes of a call when pool_options::max_calls are being served.
+enum class when_full {
+    wait, ///< it waits for its turn
+    fail, ///< it fails at once, errc::overloaded
+};
+
 /// What a pool is made with.
 struct pool_options {
     unsigned workers = all_cpus;   ///< most workers at once, at least 1; they are started while items wait
+    unsigned min_workers = 0;      ///< started with the pool, and kept
+    std::chrono::nanoseconds idle{0}; ///< a worker beyond min_workers ends when it has had nothing to do for so long;
+                                      ///< 0 = never
     worker_init init{};            ///< called once in each worker; what it returns is handed to `f` as first argument
+    worker_fini fini{};            ///< called with that when a worker is replaced, is not needed any more, or is drained
+    std::chrono::nanoseconds boot_timeout{std::chrono::seconds{30}}; ///< init may take so long; 0 = for ever
     std::size_t max_items = 0;     ///< a worker is replaced after so many items; 0 = never
+    std::chrono::nanoseconds max_age{0}; ///< a worker is replaced, between two items, when it is so old; 0 = never
+    std::size_t max_growth = 0;    ///< bytes: a worker whose resident memory has grown by more since its first item is
+                                   ///< replaced, between two batches; 0 = never
     bool fresh = false;            ///< a new process for every item
     bool with_threads = false;     ///< make the pool although other threads run: see options::with_threads
+    std::size_t max_calls = 0;     ///< calls that are served at once; 0 = any number
+    when_full overload = when_full::wait; ///< what becomes of more
 };
 
 /// What a pool has done so far.
@@ -36,6 +52,7 @@ struct pool_stats {
     unsigned workers = 0;        ///< alive now
     unsigned busy = 0;           ///< of these, holding items
     std::size_t calls = 0;       ///< being served now
+    std::size_t waiting = 0;     ///< calls that wait to be served: pool_options::max_calls
 };
 
 namespace detail {
@@ -83,8 +100,8 @@ public:
     /// Idempotent; any thread.
     void close() noexcept;
 
-    /// Refuses new calls and completes, with `void(std::error_code)`, when those in progress are over and the workers
-    /// are reaped.
+    /// Refuses new calls and completes, with `void(std::error_code)`, when those in progress are over, pool_options::fini has
+    /// run in all workers, for at most five seconds, and they are reaped.
     template <typename Token = asio::use_awaitable_t<>>
     auto async_drain(Token&& token = {})
     {
@@ -97,6 +114,10 @@ public:
             token, this);
     }
 
+    /// From now on at most so many workers: those that are too many end when they have nothing to do, without a loss. Throws
+    /// std::system_error, errc::invalid_options, when it is not between 1 and pool_options::workers. Any thread.
+    void resize(unsigned workers);
+
     pool_stats stats() const;
 
 private:
@@ -108,6 +129,7 @@ private:
     void drain(std::function<void()> when_idle);
 
     std::shared_ptr<detail::state_maker> state_;
+    std::shared_ptr<detail::state_ender> ender_;
     std::shared_ptr<detail::dispatcher> dispatcher_;
 };
 

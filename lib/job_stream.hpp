@@ -1,0 +1,122 @@
+#pragma once
+// What a worker is given to do, out of its job pipe.
+
+#include "own_pipe.hpp"
+#include "process.hpp"
+#include "reply_stream.hpp"
+#include "worker_life.hpp"
+
+#include <cofork/detail/job.hpp>
+
+#include <cerrno>
+#include <cstddef>
+#include <cstring>
+
+#include <poll.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+namespace cofork::detail {
+
+/// There is no more to do here: the parent wants this worker to end, or it has had nothing to do, or has grown.
+struct time_to_go {};
+
+/// The batches that the parent sent, read in large pieces.
+class job_stream {
+public:
+    job_stream(int fd, reply_stream& replies, const worker_life& life) : fd_{fd}, replies_{replies}, life_{life}
+    {
+        buffer_.resize(64 * 1024);
+    }
+
+    /// The next `size` bytes, valid until the next call. Throws time_to_go.
+    byte_view take(std::size_t size)
+    {
+        if (size > buffer_.size())
+            grow(size);
+        if (end_ - begin_ < size)
+            fill(size);
+        const byte_view taken{buffer_.data() + begin_, size};
+        begin_ += size;
+        return taken;
+    }
+
+    void skip(std::size_t size)
+    {
+        for (; size > buffer_.size(); size -= buffer_.size())
+            take(buffer_.size());
+        take(size);
+    }
+
+private:
+    void compact() noexcept
+    {
+        std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+        end_ -= begin_;
+        begin_ = 0;
+    }
+
+    void grow(std::size_t size)
+    {
+        compact();
+        buffer_.resize(size);
+    }
+
+    void fill(std::size_t size)
+    {
+        if (buffer_.size() - begin_ < size)
+            compact();
+        while (end_ - begin_ < size) {
+            replies_.flush(); // before every read: it may block, and the parent may be waiting for these
+            fd_.check();
+            forget_alarms();
+            stay_or_go();
+            const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, buffer_.size() - end_);
+            if (got < 0 && errno == EINTR)
+                continue;
+            if (got <= 0)
+                throw time_to_go{};
+            end_ += static_cast<std::size_t>(got);
+        }
+    }
+
+    /// A timer that an item left behind would kill an item that has nothing to do with it, and a signal that it blocked
+    /// would not reach the next. Here nobody waits for us, so it costs no item any time.
+    static void forget_alarms() noexcept
+    {
+        const itimerval none{};
+        for (const __itimer_which timer : {ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF})
+            ::setitimer(timer, &none, nullptr);
+        unblock_signals();
+    }
+
+    /// What has been sent and not started goes to another worker: nothing is lost by going now.
+    void stay_or_go()
+    {
+        if (life_.max_growth > 0 && begun_) {
+            const std::size_t size = resident_bytes();
+            if (first_size_ == 0)
+                first_size_ = size;
+            else if (size > first_size_ + life_.max_growth)
+                throw time_to_go{};
+        }
+        begun_ = true;
+        if (life_.idle_ns <= 0)
+            return;
+        pollfd work{fd_.number(), POLLIN, 0};
+        const timespec patience{life_.idle_ns / 1'000'000'000, life_.idle_ns % 1'000'000'000};
+        if (::ppoll(&work, 1, &patience, nullptr) == 0)
+            throw time_to_go{};
+    }
+
+    own_pipe fd_;
+    reply_stream& replies_;
+    const worker_life& life_;
+    bool begun_ = false;          // before that there was no item
+    std::size_t first_size_ = 0;  // after the first items
+    byte_buffer buffer_;
+    std::size_t begin_ = 0;
+    std::size_t end_ = 0;
+};
+
+} // namespace cofork::detail

@@ -1,0 +1,101 @@
+#pragma once
+// What a worker answers, on its way into the page and the result pipe.
+
+#include "frame.hpp"
+#include "own_pipe.hpp"
+#include "page.hpp"
+#include "process.hpp"
+
+#include <cofork/detail/job.hpp>
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+
+#include <time.h>
+#include <unistd.h>
+
+namespace cofork::detail {
+
+inline std::uint64_t now_ns() noexcept
+{
+    timespec t;
+    ::clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+/// The replies of one worker, gathered in the shared page and written in slices.
+class reply_stream {
+public:
+    /// How long finished results may wait in the page before they are written.
+    static constexpr std::uint64_t slice_ns = 500'000;
+
+    reply_stream(int fd, page& shared) noexcept : fd_{fd}, page_{shared} {}
+
+    void add(reply_kind kind, std::uint32_t sequence, byte_view payload) noexcept
+    {
+        const reply_header header{reply_magic, kind, 0, sequence, payload.size()};
+        const std::size_t whole = sizeof header + payload.size();
+        if (whole > sizeof page_.out - held_)
+            flush();
+        if (whole > sizeof page_.out)
+            return write_through(header, payload);
+        store(page_.out + held_, header);
+        if (!payload.empty())
+            std::memcpy(page_.out + held_ + sizeof header, payload.data(), payload.size());
+        held_ += whole;
+        // Only now do the bytes exist for a parent that looks into the page: whole replies or nothing.
+        page_.filled.store(static_cast<std::uint32_t>(held_), std::memory_order_release);
+    }
+
+    void flush() noexcept
+    {
+        last_flush_ = now_ns();
+        if (held_ == 0)
+            return;
+        fd_.check();
+        send(page_.out, held_);
+        advance(held_);
+        held_ = 0;
+    }
+
+    void flush_when_due(std::uint64_t now) noexcept
+    {
+        if (now - last_flush_ >= slice_ns)
+            flush();
+    }
+
+private:
+    void send(const std::byte* from, std::size_t size) noexcept
+    {
+        if (!write_all(fd_.number(), from, size))
+            ::_exit(EXIT_FAILURE); // nobody is left to hear it
+    }
+
+    void advance(std::size_t size) noexcept
+    {
+        // The order lets a reader in the parent notice that it copied bytes that were being replaced: it compares
+        // `flushed` before and after. The fence keeps later writes to `out` behind the new value.
+        page_.filled.store(0, std::memory_order_release);
+        page_.flushed.fetch_add(size, std::memory_order_acq_rel);
+        std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
+
+    void write_through(const reply_header& header, byte_view payload) noexcept
+    {
+        std::array<std::byte, sizeof header> bytes;
+        store(bytes.data(), header);
+        send(bytes.data(), bytes.size());
+        send(payload.data(), payload.size());
+        advance(sizeof header + payload.size());
+    }
+
+    own_pipe fd_;
+    page& page_;
+    std::size_t held_ = 0;
+    std::uint64_t last_flush_ = now_ns();
+};
+
+} // namespace cofork::detail

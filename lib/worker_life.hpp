@@ -1,0 +1,21 @@
+#pragma once
+// What the workers of a place are for, and how long they stay.
+
+#include <cofork/detail/job.hpp>
+#include <cofork/detail/state_maker.hpp>
+
+#include <cstddef>
+#include <cstdint>
+
+namespace cofork::detail {
+
+/// The pointers are to objects of the program that its nursery inherits.
+struct worker_life {
+    work* inherited = nullptr;    ///< what a snapshot runs; null in a pool
+    state_maker* state = nullptr; ///< null: none
+    state_ender* ender = nullptr; ///< null: the state ends with the process
+    std::int64_t idle_ns = 0;     ///< it ends after so long without work; 0 = never
+    std::size_t max_growth = 0;   ///< bytes: it ends when its resident memory has grown by more; 0 = never
+};
+
+} // namespace cofork::detail

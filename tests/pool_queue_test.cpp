@@ -1,0 +1,149 @@
+// Many calls at once on one pool: whose turn it is, and who has to wait.
+
+#include "support/faults.hpp"
+
+#include <cofork/error.hpp>
+#include <cofork/run.hpp>
+
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/detached.hpp>
+
+#include <algorithm>
+#include <thread>
+
+namespace {
+
+using namespace std::chrono_literals;
+
+int sleeps(int ms)
+{
+    std::this_thread::sleep_for(std::chrono::milliseconds{ms});
+    return ms;
+}
+
+/// Starts a call and writes its name down when it is over.
+template <typename Call>
+void note(asio::io_context& context, Call call, char name, std::string& over)
+{
+    asio::co_spawn(
+        context,
+        [](Call c, char n, std::string& text) -> asio::awaitable<void> {
+            try {
+                (void)co_await std::move(c);
+                text += n;
+            }
+            catch (const std::system_error& e) {
+                text += e.code() == cofork::errc::overloaded ? '!' : e.code() == cofork::errc::deadline ? '#' : '?';
+            }
+        }(std::move(call), name, over),
+        asio::detached);
+}
+
+} // namespace
+
+TEST_CASE("items of calls with a higher priority start first", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .min_workers = 1}};
+    std::string over;
+    const std::vector<int> items(10, 5);
+    note(context, cofork::parallel(pool, sleeps, items, {.chunk = 1}), 'a', over);
+    note(context, cofork::parallel(pool, sleeps, items, {.chunk = 1, .priority = -1}), 'b', over);
+    note(context, cofork::parallel(pool, sleeps, items, {.chunk = 1, .priority = 7}), 'c', over);
+    note(context, cofork::run(pool, sleeps, 5, cofork::options{.priority = 9}), 'd', over);
+    context.run();
+    CHECK(over == "dcab");
+}
+
+TEST_CASE("calls of one priority take turns", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    std::string over;
+    const std::vector<int> many(40, 3);
+    const std::vector<int> few(4, 3);
+    note(context, cofork::parallel(pool, sleeps, many, {.chunk = 1}), 'a', over);
+    note(context, cofork::parallel(pool, sleeps, few, {.chunk = 1}), 'b', over);
+    note(context, cofork::run(pool, sleeps, 3), 'c', over);
+    context.run();
+    CHECK(over == "cba");
+}
+
+TEST_CASE("calls beyond max_calls wait for their turn", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2, .max_calls = 1}};
+    std::string over;
+    const std::vector<int> items(10, 5);
+    note(context, cofork::parallel(pool, sleeps, items, {.chunk = 1}), 'a', over);
+    note(context, cofork::run(pool, sleeps, 1), 'b', over);
+    note(context, cofork::run(pool, sleeps, 1, cofork::options{.priority = 1}), 'c', over);
+    note(context, cofork::run(pool, sleeps, 1, cofork::options{.deadline = 10ms}), 'd', over);
+    context.run_for(1ms);
+    context.poll();
+    CHECK(pool.stats().calls == 1);
+    CHECK(pool.stats().waiting == 3);
+    context.restart();
+    context.run();
+    CHECK(over == "#acb");
+}
+
+TEST_CASE("calls beyond max_calls fail at once where they are not to wait", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2, .max_calls = 2, .overload = cofork::when_full::fail}};
+    std::string over;
+    for (const char name : {'a', 'b', 'c', 'd'})
+        note(context, cofork::run(pool, sleeps, 20), name, over);
+    context.run();
+    std::ranges::sort(over);
+    CHECK(over == "!!ab");
+    test::still_works(context, pool);
+}
+
+TEST_CASE("a call that waits is cancelled like any other", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .max_calls = 1}};
+    std::string over;
+    note(context, cofork::run(pool, sleeps, 50), 'a', over);
+    asio::cancellation_signal stop;
+    bool aborted = false;
+    asio::co_spawn(context, cofork::run(pool, sleeps, 1), asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr e, int) {
+        try {
+            std::rethrow_exception(e);
+        }
+        catch (const std::system_error& why) {
+            aborted = why.code() == asio::error::operation_aborted;
+            CHECK(over.empty());
+        }
+    }));
+    context.run_for(10ms);
+    stop.emit(asio::cancellation_type::terminal);
+    context.restart();
+    context.run();
+    CHECK(aborted);
+    CHECK(over == "a");
+}
+
+TEST_CASE("a call ends at the moment that options::until names", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    std::string over;
+    const auto soon = std::chrono::steady_clock::now() + 50ms;
+    note(context, cofork::run(pool, sleeps, 5000, cofork::options{.until = soon}), 'a', over);
+    note(context, cofork::run(sleeps, 5000, cofork::options{.until = soon}), 'b', over);
+    const std::vector<int> items(50, 100);
+    note(context, cofork::parallel(pool, sleeps, items, {.workers = 0, .until = soon}), 'c', over);
+    context.run();
+    CHECK(over == "###");
+    CHECK(std::chrono::steady_clock::now() - soon < 2s);
+}
