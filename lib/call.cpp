@@ -108,6 +108,7 @@ void call::look_ahead()
 
 void call::started(clock::time_point when) noexcept
 {
+    when = std::min(when, clock::now()); // a worker that lies about its start must not close the gate for good
     if (when <= last_start_)
         return;
     last_start_ = when;
@@ -284,7 +285,12 @@ bool call::over()
         return true;
     if (!again_.empty())
         return false;
-    return exhausted_ || (starved_ && job_->over_when_idle());
+    if (exhausted_)
+        return true;
+    if (!starved_ || !job_->over_when_idle())
+        return false;
+    look_ahead(); // the source may have grown since it was asked, while no worker was free
+    return stopping_ || again_.empty();
 }
 
 void call::finish(std::exception_ptr instead) noexcept

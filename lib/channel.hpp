@@ -56,6 +56,8 @@ public:
     /// and the user stays alive until they are released, at the latest when the context ends; what such a read still
     /// receives is lost.
     void cancel();
+    /// The same for the read alone.
+    void cancel_read() { cancel(in_); }
 
     /// What the pipe holds at this moment; 0: nothing. Never blocks. Precondition: !reading().
     std::size_t read_now(std::span<std::byte> into) noexcept;

@@ -318,8 +318,8 @@ bool crew::starts_known(call& c) const
             continue;
         if (l->waiting_to_start())
             return false;
-        if (const auto since = l->running_since())
-            c.started(*since);
+        if (const auto last = l->last_start()) // of an item of this call: it runs, or has ended unread
+            c.started(*last);
     }
     return true;
 }

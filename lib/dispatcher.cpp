@@ -61,10 +61,16 @@ void dispatcher::add(std::shared_ptr<call> c)
     if (!strand_)
         return c->finish(failed_call(errc::pool_closed));
     arriving_.push_back(c);
-    on_strand([this, c = std::move(c)] {
-        if (std::erase(arriving_, c) > 0) // else it was ended in the meantime
-            admit(c);
-    });
+    try {
+        on_strand([this, c] {
+            if (std::erase(arriving_, c) > 0) // else it was ended in the meantime
+                admit(c);
+        });
+    }
+    catch (...) { // no memory
+        std::erase(arriving_, c);
+        throw;
+    }
 }
 
 void dispatcher::admit(const std::shared_ptr<call>& c)

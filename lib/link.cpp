@@ -104,8 +104,8 @@ void link::on_read(std::error_code ec, std::size_t bytes) noexcept
         return end_when_quiet();
     if (ec && ec != asio::error::operation_aborted)
         kill(kill_reason::protocol, "its result pipe cannot be read");
-    else if (bytes > 0 && !held_.empty() && !distrusted_)
-        read_more();
+    else if ((bytes > 0 || ec) && !held_.empty() && !distrusted_)
+        read_more(); // also when the read was cancelled and there is work again
     // No bytes: the pipe is closed. That is not death: the nursery tells how the worker ended.
     user_->turn();
 }
@@ -226,6 +226,8 @@ std::uint32_t link::started_unanswered() const noexcept
 void link::take_back()
 {
     held_.keep(page_.raise_epoch() - inbox_.answered());
+    if (held_.empty() && channel_) // nothing is pending on an idle worker
+        channel_->cancel_read();
 }
 
 void link::kill(kill_reason why, const char* detail)

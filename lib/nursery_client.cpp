@@ -82,15 +82,18 @@ void nursery_client::fork_nursery(owned_fd control, const worker_life& life, std
     if (pid_ < 0)
         fail(error, "fork");
     // Still our unreaped child, so the number cannot have been reused in between.
-    owned_fd pidfd{pidfd_open(pid_)};
-    if (!pidfd) {
-        error = errno;
+    try {
+        owned_fd pidfd{pidfd_open(pid_)};
+        if (!pidfd)
+            fail(errno, "pidfd_open");
+        pidfd_.assign(pidfd.get());
+        (void)pidfd.release();
+    }
+    catch (...) {
         ::kill(pid_, SIGKILL);
         ::waitpid(pid_, nullptr, 0);
-        fail(error, "pidfd_open");
+        throw;
     }
-    pidfd_.assign(pidfd.get());
-    (void)pidfd.release();
 }
 
 nursery_client::~nursery_client()

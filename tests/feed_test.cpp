@@ -8,9 +8,12 @@
 #include <cofork/error.hpp>
 #include <cofork/feed.hpp>
 #include <cofork/parallel.hpp>
+#include <cofork/pool.hpp>
 #include <cofork/stream.hpp>
 
 #include <asio/bind_executor.hpp>
+#include <asio/co_spawn.hpp>
+#include <asio/detached.hpp>
 
 #include <atomic>
 #include <set>
@@ -283,4 +286,44 @@ TEST_CASE("a feed outlives the call that took from it, and the other way round",
     results.reset();
     kept.push(1); // nobody listens
     CHECK(kept.size() == 1);
+}
+
+namespace {
+
+int slow(int item)
+{
+    ::usleep(5'000);
+    return item;
+}
+
+
+asio::awaitable<int> count_to(cofork::pool& pool, int most)
+{
+    cofork::feed<int> frontier;
+    frontier.push(1);
+    auto numbers = cofork::stream(pool, same, frontier);
+    int last = 0;
+    while (auto number = co_await numbers.next()) {
+        last = *number->outcome;
+        if (last < most)
+            frontier.push(last + 1);
+    }
+    co_return last;
+}
+
+} // namespace
+
+// The feed had been empty when it was last asked, and no worker was free to ask again.
+TEST_CASE("a feed is read to its end although the pool is busy with another call", "[feed][pool]")
+{
+    const test::leaves_nothing guard;
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 1}};
+    const std::vector<int> items(40, 1);
+    asio::co_spawn(
+        context,
+        [&]() -> asio::awaitable<void> { co_await cofork::try_parallel(pool, slow, items, cofork::options{.chunk = 1}); },
+        asio::detached);
+    CHECK(test::run(context, count_to(pool, 10)) == 10);
+    context.run();
 }

@@ -60,9 +60,9 @@ MUTANTS = {
     "timer-before-result": (
         "an item that has finished is killed for its time",
         [
-            ("lib/link.cpp", "        if (page_.finished() == started)\n            return {};\n", ""),
-            ("lib/link.cpp", "    auto since = running_since();\n", "    auto since = last_start();\n"),
-            ("lib/link.cpp", "        const auto still = running_since();\n", "        const auto still = last_start();\n"),
+            ("lib/link_look.cpp", "        if (page_.finished() == started)\n            return {};\n", ""),
+            ("lib/link_look.cpp", "    auto since = running_since();\n", "    auto since = last_start();\n"),
+            ("lib/link_look.cpp", "        const auto still = running_since();\n", "        const auto still = last_start();\n"),
         ],
         ["fault_hang"],
     ),

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <thread>
+#include <utility>
 
 namespace {
 
@@ -146,4 +147,43 @@ TEST_CASE("a call ends at the moment that options::until names", "[pool][queue]"
     context.run();
     CHECK(over == "###");
     CHECK(std::chrono::steady_clock::now() - soon < 2s);
+}
+
+namespace {
+
+int quick(int)
+{
+    return 0;
+}
+
+/// Asks for a gentle end after the first item.
+struct first_is_enough {
+    asio::cancellation_signal& stop;
+    bool asked = false;
+
+    void update(const cofork::progress_state& p)
+    {
+        if (p.done > 0 && !std::exchange(asked, true))
+            stop.emit(asio::cancellation_type::partial);
+    }
+};
+
+} // namespace
+
+// A read stayed pending on a worker from which everything had been taken back.
+TEST_CASE("a call that is cancelled gently leaves nothing that keeps run() from returning", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    for (int round = 0; round < 30; ++round) {
+        asio::io_context context{1};
+        cofork::pool pool{context, {.workers = 1}};
+        asio::cancellation_signal stop;
+        first_is_enough progress{stop};
+        const std::vector<int> items(40);
+        cofork::try_parallel(pool, quick, items, cofork::options{.chunk = 1, .progress = progress},
+            asio::bind_cancellation_slot(stop.slot(), [](std::error_code, auto) {}));
+        context.run_for(test::long_enough);
+        REQUIRE(context.stopped());
+        test::still_works(context, pool); // also when a cancelled read is still on its way
+    }
 }

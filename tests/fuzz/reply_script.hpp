@@ -1,0 +1,134 @@
+#pragma once
+// Streams of replies from the fuzzer's bytes, and what a plain reading of them gives.
+
+#include "demand.hpp"
+#include "input.hpp"
+
+#include "frame.hpp"
+
+#include <cofork/detail/job.hpp>
+
+#include <array>
+#include <bit>
+
+namespace fuzz {
+
+using namespace cofork::detail;
+
+/// options::max_result of the call that the n-th reply is for: it may be another call's each time.
+struct limits {
+    std::array<std::uint64_t, 4> each;
+
+    explicit limits(input& from)
+    {
+        // From nothing to more than fits into an address space.
+        for (auto& m : each)
+            m = (std::uint64_t{1} << from.below(64)) - 1;
+    }
+    std::uint64_t of(std::size_t n) const noexcept { return each[n % each.size()]; }
+};
+
+/// The replies that were taken from a stream, in few bytes.
+struct taken {
+    std::uint64_t digest = 0;
+    std::uint32_t count = 0;
+    std::uint64_t bytes = 0;
+    const char* wrong = nullptr; ///< as told by wrong_with()
+
+    void add(const reply_header& header, byte_view payload, const limits& most)
+    {
+        demand(header.magic == reply_magic && header.reserved == 0, "a reply has a header");
+        demand(header.size == payload.size(), "a reply is as long as its header says");
+        demand(header.sequence == count, "replies come in their order");
+        demand(header.kind >= reply_kind::value && header.kind <= reply_kind::ready, "a reply is of a kind that there is");
+        if (header.kind == reply_kind::value)
+            demand(payload.size() <= most.of(count), "a value is no longer than max_result");
+        else
+            demand(payload.size() <= max_report, "a report is no longer than max_report");
+        mix(static_cast<std::uint64_t>(header.kind));
+        mix(header.size);
+        for (; !payload.empty(); payload = payload.subspan(std::min<std::size_t>(payload.size(), 8))) {
+            std::uint64_t word = 0;
+            std::memcpy(&word, payload.data(), std::min(payload.size(), sizeof word));
+            mix(word);
+        }
+        ++count;
+        bytes += sizeof header + header.size;
+    }
+
+    friend bool operator==(const taken&, const taken&) = default;
+
+private:
+    void mix(std::uint64_t value) noexcept { digest = std::rotl((digest ^ value) * 0x9e3779b97f4a7c15, 23); }
+};
+
+/// The whole stream at once, as plainly as it can be said. Stops after `stop` replies.
+inline taken read_plainly(byte_view stream, const limits& most, std::uint32_t stop)
+{
+    taken all;
+    while (all.count < stop && stream.size() >= sizeof(reply_header)) {
+        const auto header = load<reply_header>(stream.data());
+        all.wrong = wrong_with(header, all.count, most.of(all.count));
+        if (all.wrong || stream.size() - sizeof header < header.size)
+            break;
+        all.add(header, stream.subspan(sizeof header, header.size), most);
+        stream = stream.subspan(sizeof header + header.size);
+    }
+    return all;
+}
+
+/// Small ones exactly, and some that are larger than any buffer.
+inline std::size_t payload_size(std::uint8_t code) noexcept
+{
+    return code < 240 ? code : (code - 239u) * 5003u;
+}
+
+inline void append_reply(byte_buffer& stream, const reply_header& header, std::size_t payload)
+{
+    const std::size_t at = stream.size();
+    stream.resize(at + sizeof header + payload);
+    store(stream.data() + at, header);
+    for (std::size_t i = 0; i < payload; ++i)
+        stream[at + sizeof header + i] = static_cast<std::byte>(i * 31 + header.sequence);
+}
+
+/// A well-formed reply: its kind and size are the fuzzer's.
+inline void append_reply(byte_buffer& stream, input& from, std::uint32_t sequence)
+{
+    const auto kind = static_cast<reply_kind>(1 + from.below(5));
+    const std::size_t size = kind == reply_kind::ready ? 0 : payload_size(from.byte());
+    const std::size_t cut = kind == reply_kind::value ? size : std::min(size, max_report);
+    append_reply(stream, {reply_magic, kind, 0, sequence, cut}, cut);
+}
+
+/// Replies, headers that lie, and noise; or only what the fuzzer wrote.
+inline byte_buffer make_stream(input& from)
+{
+    constexpr std::size_t most_bytes = std::size_t{1} << 17;
+    byte_buffer stream;
+    const auto append = [&](std::span<const std::uint8_t> bytes) {
+        const auto raw = std::as_bytes(bytes);
+        stream.insert(stream.end(), raw.begin(), raw.end());
+    };
+    if (from.yes()) {
+        append(from.rest());
+        return stream;
+    }
+    for (std::uint32_t sequence = 0; !from.empty() && stream.size() < most_bytes; ++sequence) {
+        const unsigned what = from.below(16);
+        const std::size_t at = stream.size();
+        append_reply(stream, from, sequence);
+        if (what == 0)
+            append(from.bytes(from.below(24)));
+        else if (what == 1) // one byte of the header lies
+            stream[at + from.below(sizeof(reply_header))] = static_cast<std::byte>(from.byte());
+        else if (what == 2) // more is announced than comes, as far as the limit allows
+            store(stream.data() + at, reply_header{reply_magic, reply_kind::value, 0, sequence,
+                                          std::uint64_t{1} << from.below(64)});
+        else if (what == 3)
+            stream.resize(at + (stream.size() - at) / 2);
+    }
+    return stream;
+}
+
+} // namespace fuzz
