@@ -26,7 +26,7 @@ public:
         worker_.emplace([&] {
             jobs_.write.reset();
             results_.read.reset();
-            worker_main({jobs_.read.get(), results_.write.get(), &*page_, nullptr, state});
+            worker_main({jobs_.read.get(), results_.write.get(), &*page_, {nullptr, state}});
         });
         jobs_.read.reset();
         results_.write.reset();
