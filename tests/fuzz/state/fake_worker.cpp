@@ -277,7 +277,7 @@ void fake_worker::lie(input& from)
     case 1: page_.claim = page_.claim + from.below(8) - 2u; break;
     case 2: page_.finished += from.below(8) - 2u; break;
     case 3: page_.flushed += from.below(64) - 32u; break;
-    case 4: page_.filled = from.number<std::uint32_t>() % (2 * sizeof page_.out); break;
+    case 4: page_.filled = static_cast<std::uint32_t>(from.number<std::uint32_t>() % (2 * sizeof page_.out)); break;
     case 5: page_.busy = from.number<std::uint64_t>(); break;
     case 6: page_.claim = make_claim(epoch_of(page_.claim) + from.below(3) - 1u, from.byte()); break;
     case 7: {
