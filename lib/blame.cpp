@@ -1,6 +1,7 @@
 #include "blame.hpp"
 
 #include "printable.hpp"
+#include "system_call_filter.hpp"
 
 #include <algorithm>
 #include <chrono>
@@ -38,6 +39,34 @@ void add_crash(failure& why, const page_view& page)
         why.what += ": " + said->what;
 }
 
+/// Which of the policy's limits ended it, if one did.
+limited limit_of(const worker_end& end, int signal)
+{
+    if (!end.rules)
+        return limited::none;
+    const policy& wanted = end.rules->wanted;
+    // The kernel's own limit kills outright, when an item has taken the gentler one away.
+    const bool late = signal == SIGKILL && end.told && std::chrono::nanoseconds{end.told->cpu_ns} > 2 * wanted.cpu;
+    if (wanted.cpu.count() > 0 && (signal == SIGXCPU || late))
+        return limited::cpu;
+    if (wanted.file_size > 0 && signal == SIGXFSZ)
+        return limited::file_size;
+    return signal == SIGSYS && filters(wanted) ? limited::system_call : limited::none;
+}
+
+void add_limit(failure& why, const page_view& page)
+{
+    why.kind = failure_kind::limit;
+    if (why.limit == limited::cpu)
+        why.what += ": it took more processor time than policy::cpu";
+    else if (why.limit == limited::file_size)
+        why.what += ": a file became larger than policy::file_size";
+    else if (const auto said = page.crash(); said && said->system_call)
+        why.what += ": system call " + system_call_name(*said->system_call) + " is not allowed";
+    else
+        why.what += ": a system call that no policy allows";
+}
+
 } // namespace
 
 failure blame(const worker_end& end, const page_view& page, int pid, bool is_target)
@@ -66,6 +95,9 @@ failure blame(const worker_end& end, const page_view& page, int pid, bool is_tar
         why.kind = failure_kind::cancelled;
     else {
         why.what = ending_text(why.signal, why.exit_code);
+        why.limit = limit_of(end, why.signal);
+        if (why.limit != limited::none)
+            add_limit(why, page);
         add_crash(why, page);
     }
     return why;

@@ -3,6 +3,7 @@
 
 #include "nursery_protocol.hpp"
 #include "page_view.hpp"
+#include "sandbox_rules.hpp"
 
 #include <cofork/failure.hpp>
 
@@ -17,6 +18,7 @@ struct worker_end {
     std::optional<nursery_report> told; ///< nothing: it went with its nursery
     kill_reason reason;                 ///< ours, when we killed it
     const char* detail;                 ///< protocol: what was wrong
+    const sandbox_rules* rules;         ///< that it lived under; null: none
 };
 
 /// `is_target`: it is the item whose time was over. Index and attempts are left to its call.

@@ -19,7 +19,7 @@ struct crash_facts {
     std::uint32_t has_address;
     std::uint32_t stack_overflow;
     std::uint32_t depth;          ///< of `frames`
-    std::uint32_t unused;
+    std::uint32_t system_call;    ///< of a SIGSYS, plus 1; 0: not known
     std::uint64_t frames[most_frames]; ///< return addresses, from the signal handler outwards
     char type[256];               ///< of the exception that nobody caught; mangled
     char what[512];               ///< its text

@@ -73,6 +73,7 @@ void note(int signo, const siginfo_t& info, const void* context) noexcept
     const bool by_kernel = info.si_code > 0; // else somebody sent it, and it is about no address
     facts->has_address = by_kernel && (signo == SIGSEGV || signo == SIGBUS);
     facts->address = facts->has_address ? reinterpret_cast<std::uintptr_t>(info.si_addr) : 0;
+    facts->system_call = by_kernel && signo == SIGSYS ? static_cast<std::uint32_t>(info.si_syscall) + 1 : 0;
     facts->stack_overflow = by_kernel && signo == SIGSEGV && at.sp != 0 && facts->address < at.sp + stack_reach
         && facts->address + stack_reach > at.sp;
     facts->stage.store(1, std::memory_order_release);

@@ -197,7 +197,7 @@ std::shared_ptr<link> crew::hire(clock::time_point now)
     const auto free = std::ranges::find(slots_, nullptr);
     const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
     *free = link::start(strand_, *nursery_, slot, ++generations_, user_, guard_);
-    (*free)->begin(now, {setup_.boot_timeout, setup_.life.ender ? farewell : link::silence});
+    (*free)->begin(now, {setup_.boot_timeout, setup_.life.ender ? farewell : link::silence, setup_.rules.get()});
     ++spawned_; // its replies may come before the news of it
     if (live() == 1)
         next_growth_ = now + first_growth;
@@ -248,6 +248,8 @@ void crew::sweep(clock::time_point now)
     for (auto& l : slots_) {
         if (!l || !l->gone())
             continue;
+        if (l->ready())
+            enforced_ = enforced_ ? *enforced_ & l->enforced() : l->enforced();
         if (!l->unfit().empty())
             last_unfit_ = l->unfit();
         if (l->failed_to_begin()) {
@@ -258,6 +260,16 @@ void crew::sweep(clock::time_point now)
         }
         l.reset();
     }
+}
+
+protection crew::enforced() const noexcept
+{
+    std::optional<protection> all = enforced_;
+    for (const auto& l : links()) {
+        if (l->ready())
+            all = all ? *all & l->enforced() : l->enforced();
+    }
+    return all.value_or(protection::none);
 }
 
 std::exception_ptr crew::hopeless()

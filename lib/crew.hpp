@@ -12,6 +12,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <ranges>
 #include <string>
 #include <vector>
@@ -25,6 +26,7 @@ struct crew_setup {
     unsigned workers;          ///< most at once, at least 1
     unsigned least = 0;        ///< started first, and kept
     worker_life life{};
+    std::shared_ptr<const sandbox_rules> rules{}; ///< of life
     bool with_threads = false;
     bool fresh = false;        ///< a new process for every item
     std::size_t max_items = 0; ///< recycle a worker after so many; 0 = never
@@ -81,6 +83,9 @@ public:
     /// Nobody is needed any more: all end, in an orderly way. Precondition: all are idle.
     void dismiss() noexcept;
     bool anybody() const noexcept { return not_gone() > 0; }
+    /// What is on in every worker that was ready so far.
+    protection enforced() const noexcept;
+    bool is_sandboxed() const noexcept { return setup_.rules != nullptr; }
     bool has_ender() const noexcept { return setup_.life.ender != nullptr; }
     std::chrono::nanoseconds boot_timeout() const noexcept { return setup_.boot_timeout; }
 
@@ -153,6 +158,7 @@ private:
     bool early_end_ = false;   // one of these nobody has been told of
     clock::time_point last_early_end_{};
     std::string last_unfit_;
+    std::optional<protection> enforced_; // in those that are gone
     unsigned barren_ = 0; // nurseries that were lost before one of their workers took items, since one was not
     clock::time_point no_boot_before_{};
     clock::time_point now_{};  // of this turn

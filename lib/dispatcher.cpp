@@ -343,4 +343,10 @@ pool_stats dispatcher::stats() const
     return now;
 }
 
+protection dispatcher::enforced() const
+{
+    const lock held{*guard_};
+    return crew_.enforced();
+}
+
 } // namespace cofork::detail

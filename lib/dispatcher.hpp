@@ -60,6 +60,8 @@ public:
     void abandon(const std::shared_ptr<call>& c) noexcept;
 
     pool_stats stats() const;
+    protection enforced() const;
+    bool is_sandboxed() const noexcept { return crew_.is_sandboxed(); }
 
     /// Whether this process is the one that made it, and not a fork of that.
     const made_here is_original;

@@ -90,6 +90,19 @@ const char* to_string(failure_kind kind) noexcept
     return "unknown";
 }
 
+const char* to_string(limited what) noexcept
+{
+    switch (what) {
+    case limited::none: return "none";
+    case limited::result: return "result";
+    case limited::memory: return "memory";
+    case limited::cpu: return "cpu";
+    case limited::file_size: return "file_size";
+    case limited::system_call: return "system_call";
+    }
+    return "unknown";
+}
+
 std::string describe(const failure& why)
 {
     std::string line = "item " + std::to_string(why.index) + ": " + to_string(why.kind) + ": " + cause_of(why);

@@ -37,7 +37,8 @@ enum class reply_kind : std::uint8_t {
     threw = 2, ///< payload: u64 ns from the item's start, u32 length of the type's name, the name, the text
     limit = 3, ///< payload: as threw
     unfit = 4, ///< payload: as threw; the worker's state could not be made, it exits
-    ready = 5, ///< first of all, and empty: the state is made, items are taken
+    ready = 5, ///< first of all: the state is made, items are taken. Payload: u32 cofork::protection, or nothing
+    no_memory = 6, ///< payload: as threw; policy::memory was too little for the item
 };
 
 struct reply_header {
@@ -68,11 +69,13 @@ constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std:
         return "bad magic number";
     if (h.reserved != 0)
         return "reserved bits set";
-    if (h.kind < reply_kind::value || h.kind > reply_kind::ready)
+    if (h.kind < reply_kind::value || h.kind > reply_kind::no_memory)
         return "unknown kind of reply";
     if (h.sequence != next)
         return "reply for an item that is not the next";
-    const std::uint64_t most = h.kind == reply_kind::value ? max_result : h.kind == reply_kind::ready ? 0 : max_report;
+    const std::uint64_t most = h.kind == reply_kind::value   ? max_result
+                               : h.kind == reply_kind::ready ? sizeof(std::uint32_t)
+                                                             : max_report;
     if (h.size > std::min(most, longest_reply))
         return "reply longer than allowed";
     return nullptr;

@@ -27,6 +27,8 @@ public:
     job_stream(int fd, reply_stream& replies, const worker_life& life) : fd_{fd}, replies_{replies}, life_{life}
     {
         buffer_.resize(64 * 1024);
+        if (life_.max_growth > 0)
+            statm_ = open_statm(); // now: in a sandbox it cannot be opened
     }
 
     /// The next `size` bytes, valid until the next call. Throws time_to_go.
@@ -94,7 +96,7 @@ private:
     void stay_or_go()
     {
         if (life_.max_growth > 0 && begun_) {
-            const std::size_t size = resident_bytes();
+            const std::size_t size = resident_bytes(statm_);
             if (first_size_ == 0)
                 first_size_ = size;
             else if (size > first_size_ + life_.max_growth)
@@ -112,6 +114,7 @@ private:
     own_pipe fd_;
     reply_stream& replies_;
     const worker_life& life_;
+    owned_fd statm_;
     bool begun_ = false;          // before that there was no item
     std::size_t first_size_ = 0;  // after the first items
     byte_buffer buffer_;

@@ -46,10 +46,10 @@ std::shared_ptr<link> link::start(
     return self;
 }
 
-void link::begin(clock::time_point now, const link_patience& patience) noexcept
+void link::begin(clock::time_point now, const link_terms& terms) noexcept
 {
     born_ = now;
-    patience_ = patience;
+    terms_ = terms;
 }
 
 void link::dispatch(std::shared_ptr<call> owner, item_run items)
@@ -154,6 +154,8 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         return reject(ready_ ? "says again that it begins" : "reply before it was ready");
     if (header.kind == reply_kind::ready) {
         ready_ = true;
+        if (payload.size() == sizeof enforced_)
+            enforced_ = load<protection>(payload.data());
         inbox_.begin();
         return true;
     }
@@ -188,7 +190,11 @@ bool link::take_reply(const reply_header& header, byte_view payload)
 failure link::thrown(reply_kind kind, const report& said) const
 {
     failure why;
-    why.kind = kind == reply_kind::limit ? failure_kind::limit : failure_kind::exception;
+    if (kind == reply_kind::limit)
+        why.limit = limited::result;
+    else if (kind == reply_kind::no_memory)
+        why.limit = limited::memory;
+    why.kind = why.limit == limited::none ? failure_kind::exception : failure_kind::limit;
     why.elapsed = said.elapsed;
     why.type = said.type;
     why.what = said.what;
@@ -310,7 +316,7 @@ void link::judge() noexcept
         const std::shared_ptr<call> owner = held_.owner();
         const item_run one = pop_front();
         inbox_.skip();
-        owner->failed(one, blame({end_, reason_, detail_}, page_, pid(), is_target));
+        owner->failed(one, blame({end_, reason_, detail_, terms_.rules}, page_, pid(), is_target));
     }
     held_.keep(0);
 }

@@ -46,10 +46,11 @@ private:
     link_user& user_;
 };
 
-/// How long a worker may take to get ready, 0 = for ever, and to go when it is told to.
-struct link_patience {
-    std::chrono::nanoseconds boot;
-    std::chrono::nanoseconds leave;
+/// What a worker is started under.
+struct link_terms {
+    std::chrono::nanoseconds boot;  ///< it may take so long to get ready; 0 = for ever
+    std::chrono::nanoseconds leave; ///< and so long to go when it is told to
+    const sandbox_rules* rules;     ///< null: none
 };
 
 class link final : public channel_user, public inbox_user, public std::enable_shared_from_this<link> {
@@ -66,7 +67,7 @@ public:
         std::shared_ptr<std::recursive_mutex> guard);
 
     /// Told once, before anything else.
-    void begin(clock::time_point now, const link_patience& patience) noexcept;
+    void begin(clock::time_point now, const link_terms& terms) noexcept;
 
     /// Sends items to the worker. Precondition: alive(), and all that it holds are of the same call.
     void dispatch(std::shared_ptr<call> owner, item_run items);
@@ -115,6 +116,9 @@ public:
     std::uint64_t answered() const noexcept { return inbox_.answered(); }
     /// Text of the exception that kept it from making its state; empty when none did.
     const std::string& unfit() const noexcept { return unfit_; }
+    /// It has said that it is ready, and then what holds it in.
+    bool ready() const noexcept { return ready_; }
+    protection enforced() const noexcept { return enforced_; }
 
 private:
     void on_read(std::error_code ec, std::size_t bytes) noexcept override;
@@ -151,7 +155,8 @@ private:
     std::uint32_t slot_;
     std::uint64_t generation_;
     clock::time_point born_{};
-    link_patience patience_{};
+    link_terms terms_{};
+    protection enforced_ = protection::none;
     detail::held_items held_;
     inbox inbox_{page_, *this};
     bool distrusted_ = false; // it broke the protocol: nothing more is believed

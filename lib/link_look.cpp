@@ -15,7 +15,7 @@ constexpr auto second_look = std::chrono::milliseconds{100};
 
 bool link::late_to_boot(clock::time_point now) noexcept
 {
-    if (patience_.boot.count() <= 0 || began() || now - born_ < patience_.boot)
+    if (terms_.boot.count() <= 0 || began() || now - born_ < terms_.boot)
         return false;
     unfit_ = "pool_options::init has not ended in time (pool_options::boot_timeout)";
     kill(kill_reason::boot);
@@ -25,17 +25,17 @@ bool link::late_to_boot(clock::time_point now) noexcept
 std::optional<clock::time_point> link::look(clock::time_point now)
 {
     if (retiring_ && !ended_) {
-        if (now - quiet_since_ < patience_.leave)
-            return quiet_since_ + patience_.leave;
+        if (now - quiet_since_ < terms_.leave)
+            return quiet_since_ + terms_.leave;
         nursery_->kill(slot_, generation_); // it is still in an item that it has answered, or in fini
         return {};
     }
     if (!alive() || held_.empty() || late_to_boot(now))
         return {};
     const auto items = look_at_items(now);
-    if (began() || patience_.boot.count() <= 0)
+    if (began() || terms_.boot.count() <= 0)
         return items;
-    return std::min(items.value_or(clock::time_point::max()), born_ + patience_.boot);
+    return std::min(items.value_or(clock::time_point::max()), born_ + terms_.boot);
 }
 
 /// Precondition: alive, and it holds items.

@@ -183,7 +183,7 @@ private:
 
     void spawn(const nursery_request& request, owned_fd jobs, owned_fd results) noexcept
     {
-        nursery_report report{nursery_news::spawned, request.slot, request.generation, 0, 0, 0, 0};
+        nursery_report report{nursery_news::spawned, request.slot, request.generation, 0, 0, 0, 0, 0, 0};
         // Received short of descriptors: the limit of this process (EMFILE) cut the message.
         const pid_t pid = jobs && results ? ::fork() : -1;
         if (pid == 0)
@@ -276,13 +276,19 @@ private:
             if (info.si_pid == 0)
                 return;
             kill_family(info.si_pid); // whoever f left behind in its process group ends with the worker
-            ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED);
+            rusage used{};
+            ::wait4(info.si_pid, nullptr, 0, &used);
             symboliser_.reaped(info.si_pid);
-            report_end(info);
+            report_end(info, used);
         }
     }
 
-    void report_end(const siginfo_t& info) noexcept
+    static std::uint64_t nanoseconds(const timeval& t) noexcept
+    {
+        return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 + static_cast<std::uint64_t>(t.tv_usec) * 1'000;
+    }
+
+    void report_end(const siginfo_t& info, const rusage& used) noexcept
     {
         for (std::uint32_t slot = 0; slot < children_.size(); ++slot) {
             child& c = children_[slot];
@@ -290,7 +296,8 @@ private:
                 continue;
             end_wait(c);
             c.pid = 0;
-            c.ending = {nursery_news::ended, slot, c.generation, info.si_pid, 0, info.si_code, info.si_status};
+            c.ending = {nursery_news::ended, slot, c.generation, info.si_pid, 0, info.si_code, info.si_status,
+                nanoseconds(used.ru_utime) + nanoseconds(used.ru_stime), static_cast<std::uint64_t>(used.ru_maxrss) * 1024};
             const bool told_why = setup_.pages[slot].crash.stage.load(std::memory_order_acquire) != 0;
             if (told_why && symboliser_.ask(slot))
                 begin_wait(c, naming_ms);

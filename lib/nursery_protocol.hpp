@@ -28,6 +28,8 @@ struct nursery_report {
     std::int32_t error;  ///< refused: errno of fork(2)
     std::int32_t code;   ///< ended: CLD_EXITED, CLD_KILLED or CLD_DUMPED (sigaction(2))
     std::int32_t status; ///< ended: exit status or signal
+    std::uint64_t cpu_ns = 0;     ///< ended: processor time of its life, its reaped children's included (getrusage(2))
+    std::uint64_t peak_bytes = 0; ///< ended: most memory that it had resident, pages that it shared included
 };
 
 } // namespace cofork::detail

@@ -18,6 +18,7 @@ page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
     page_.crash.stage = 0;
     page_.crash.signal = 0;
     page_.crash.pc = page_.crash.depth = page_.crash.has_address = page_.crash.stack_overflow = 0;
+    page_.crash.system_call = 0;
     page_.crash.type[0] = page_.crash.what[0] = page_.crash.where[0] = page_.crash.trace[0] = '\0';
 }
 
@@ -70,6 +71,8 @@ std::optional<crash_report> page_view::crash() const
     if (facts.has_address != 0)
         r.address = facts.address;
     r.stack_overflow = facts.stack_overflow != 0;
+    if (facts.system_call != 0)
+        r.system_call = static_cast<int>(facts.system_call - 1);
     r.type = text(facts.type);
     r.what = text(facts.what);
     r.where = text(facts.where);

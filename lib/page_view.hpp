@@ -18,6 +18,7 @@ struct crash_report {
     int signal = 0;
     std::optional<std::uint64_t> address;
     bool stack_overflow = false;
+    std::optional<int> system_call; ///< that a filter forbade
     std::string type; ///< of the exception that nobody caught
     std::string what;
     std::string where;

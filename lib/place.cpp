@@ -3,6 +3,7 @@
 #include "call.hpp"
 #include "dispatcher.hpp"
 #include "serial.hpp"
+#include "system_call_filter.hpp"
 
 #include <cofork/detail/driven_context.hpp>
 #include <cofork/error.hpp>
@@ -73,11 +74,16 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
 {
     try {
         check(o);
+        if (o.workers == 0 && o.sandbox)
+            invalid("options::sandbox is for workers, and options::workers is 0");
         if (o.workers == 0)
             return start_serial(ex, o, std::move(work));
         crew_setup setup;
         setup.workers = most_workers(o, *work);
         setup.life.inherited = work->inherited();
+        if (o.sandbox)
+            setup.rules = make_rules(*o.sandbox);
+        setup.life.rules = setup.rules.get();
         setup.with_threads = o.with_threads;
         setup.fresh = o.fresh;
         auto place = std::make_shared<dispatcher>(ex, setup);
@@ -108,7 +114,11 @@ std::shared_ptr<call_handle> start_in_pool(pool& where, const options& o, std::s
         check(o);
         if (work->state_type() && (!where.state_type() || *where.state_type() != *work->state_type()))
             invalid("f takes a worker's state as its first argument, and pool_options::init makes none of that type");
+        if (o.sandbox)
+            invalid("options::sandbox is for a call without a pool: a pool has pool_options::sandbox");
         if (o.workers == 0) {
+            if (where.is_sandboxed())
+                invalid("options::workers is 0, and the pool has a sandbox: there is no worker that it could hold");
             if (work->state_type())
                 invalid("options::workers is 0, and f takes a worker's state: there is no worker");
             return start_serial(ex, o, std::move(work));

@@ -2,6 +2,7 @@
 
 #include "dispatcher.hpp"
 #include "failed_call.hpp"
+#include "system_call_filter.hpp"
 
 #include <cofork/error.hpp>
 
@@ -33,7 +34,8 @@ detail::crew_setup setup_of(const pool_options& options)
     if (fini && (!init || init->type() != fini->type()))
         invalid("pool_options::fini takes a state of another type than the one that init makes");
     setup.least = options.min_workers;
-    setup.life = {nullptr, init.get(), fini.get(), options.idle.count(), options.max_growth};
+    setup.rules = detail::make_rules(options.sandbox);
+    setup.life = {nullptr, init.get(), fini.get(), options.idle.count(), options.max_growth, setup.rules.get()};
     setup.with_threads = options.with_threads;
     setup.fresh = options.fresh;
     setup.max_items = options.max_items;
@@ -91,6 +93,16 @@ void pool::resize(unsigned workers)
 pool_stats pool::stats() const
 {
     return dispatcher_->stats();
+}
+
+bool pool::is_sandboxed() const noexcept
+{
+    return dispatcher_->is_sandboxed();
+}
+
+protection pool::enforced() const
+{
+    return dispatcher_->enforced();
 }
 
 } // namespace cofork

@@ -153,14 +153,15 @@ bool write_all(int fd, const std::byte* from, std::size_t size) noexcept
     return true;
 }
 
-std::size_t resident_bytes() noexcept
+owned_fd open_statm() noexcept
 {
-    const int fd = ::open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return 0;
+    return owned_fd{::open("/proc/self/statm", O_RDONLY | O_CLOEXEC)};
+}
+
+std::size_t resident_bytes(const owned_fd& statm) noexcept
+{
     char text[256];
-    const ssize_t got = ::read(fd, text, sizeof text - 1);
-    ::close(fd);
+    const ssize_t got = ::pread(statm.get(), text, sizeof text - 1, 0);
     if (got <= 0)
         return 0;
     text[got] = '\0';

@@ -52,9 +52,11 @@ private:
     unsigned long forks_;
 };
 
+/// Where the kernel tells the size of this process; empty when it does not.
+owned_fd open_statm() noexcept;
 /// What this process has in memory and shares with no file (statm of proc(5)): pages that it still shares with its parent
 /// are counted. 0 when it cannot be told. Allocates nothing.
-std::size_t resident_bytes() noexcept;
+std::size_t resident_bytes(const owned_fd& statm) noexcept;
 
 /// How many workers this process is inside of: 0 in the program, 1 in its workers, 2 in the workers of those.
 inline unsigned worker_depth = 0;

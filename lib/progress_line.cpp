@@ -75,6 +75,8 @@ std::string tail_text(const progress_state& state, std::optional<double> per_sec
         text += ' ' + std::to_string(static_cast<int>(fraction_of(state) * 100)) + '%';
     if (state.failed != 0)
         text += ' ' + std::to_string(state.failed) + " failed";
+    if (state.retried != 0)
+        text += ' ' + std::to_string(state.retried) + " retried";
     if (state.finished) {
         const double elapsed = seconds_f{state.elapsed}.count();
         if (elapsed > 0 && state.done != 0)

@@ -34,6 +34,7 @@ failure describe_current_exception()
     }
     catch (const encode_too_large& e) {
         why.kind = failure_kind::limit;
+        why.limit = limited::result;
         why.what = e.what();
     }
     catch (const std::exception& e) {

@@ -6,10 +6,14 @@
 #include "job_stream.hpp"
 #include "process.hpp"
 #include "reply_stream.hpp"
+#include "sandbox.hpp"
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <cxxabi.h>
+#include <new>
+#include <optional>
 #include <typeinfo>
 
 #include <stdio_ext.h>
@@ -42,9 +46,12 @@ public:
 private:
     [[noreturn]] void work()
     {
+        const protection on = shut_in();
         page_.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_release);
         // Now, before any f has run: later the parent could not believe it.
-        replies_.add(reply_kind::ready, 0, {});
+        std::array<std::byte, sizeof on> payload;
+        store(payload.data(), on);
+        replies_.add(reply_kind::ready, 0, payload);
         replies_.flush();
         for (;;) {
             batch_ = load<job_header>(jobs_.take(sizeof(job_header)).data());
@@ -69,10 +76,30 @@ private:
             ::_exit(EXIT_FAILURE);
         }
         catch (...) {
-            replies_.add(reply_kind::unfit, 0, report_.of_current_exception(0));
-            replies_.flush();
-            ::_exit(EXIT_FAILURE);
+            give_up();
         }
+    }
+
+    /// What came before is the program's own code, what comes from now on may be anybody's.
+    protection shut_in()
+    {
+        if (!setup_.life.rules)
+            return protection::none;
+        try {
+            cpu_.emplace(setup_.life.rules);
+            return enter_sandbox(*setup_.life.rules);
+        }
+        catch (...) {
+            give_up();
+        }
+    }
+
+    /// Precondition: an exception is being handled.
+    [[noreturn]] void give_up() noexcept
+    {
+        replies_.add(reply_kind::unfit, 0, report_.of_current_exception(0));
+        replies_.flush();
+        ::_exit(EXIT_FAILURE);
     }
 
     /// What fini throws is for nobody: the worker is not there any more.
@@ -100,10 +127,28 @@ private:
         // Read before the start is published: an item that is still arriving has not started.
         if (!still_ours())
             return jobs_.skip(size);
-        const byte_view item = jobs_.take(size);
         std::uint32_t sequence = 0;
-        if (claim(sequence))
-            run_item(index, item, sequence);
+        try {
+            const byte_view item = jobs_.take(size);
+            if (cpu_ && !cpu_->begin())
+                throw time_to_go{};
+            if (claim(sequence))
+                run_item(index, item, sequence);
+            if (cpu_)
+                cpu_->end();
+        }
+        catch (const std::bad_alloc&) { // of the item: those of f are caught where it runs
+            const byte_view said = report_.of_current_exception(0);
+            jobs_.skip(size);
+            if (claim(sequence))
+                finish(kind_of_bad_alloc(), sequence, said);
+        }
+    }
+
+    reply_kind kind_of_bad_alloc() const noexcept
+    {
+        const sandbox_rules* const rules = setup_.life.rules;
+        return rules && rules->wanted.memory > 0 ? reply_kind::no_memory : reply_kind::threw;
     }
 
     bool still_ours() const noexcept
@@ -141,6 +186,10 @@ private:
         catch (abi::__forced_unwind&) { // pthread_exit in f: there is no item to go on with
             ::_exit(EXIT_FAILURE);
         }
+        catch (const std::bad_alloc&) {
+            kind = kind_of_bad_alloc();
+            payload = report_.of_current_exception(now_ns() - started_);
+        }
         catch (...) {
             kind = reply_kind::threw;
             payload = report_.of_current_exception(now_ns() - started_);
@@ -172,6 +221,7 @@ private:
     byte_buffer result_;
     exception_report report_;
     void* state_ = nullptr;
+    std::optional<cpu_alarm> cpu_; // of a sandbox
     std::uint64_t started_ = 0;
 };
 

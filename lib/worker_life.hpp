@@ -1,6 +1,8 @@
 #pragma once
 // What the workers of a place are for, and how long they stay.
 
+#include "sandbox_rules.hpp"
+
 #include <cofork/detail/job.hpp>
 #include <cofork/detail/state_maker.hpp>
 
@@ -16,6 +18,7 @@ struct worker_life {
     state_ender* ender = nullptr; ///< null: the state ends with the process
     std::int64_t idle_ns = 0;     ///< it ends after so long without work; 0 = never
     std::size_t max_growth = 0;   ///< bytes: it ends when its resident memory has grown by more; 0 = never
+    const sandbox_rules* rules = nullptr; ///< null: those of every worker alone
 };
 
 } // namespace cofork::detail

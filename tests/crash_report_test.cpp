@@ -243,7 +243,7 @@ TEST_CASE("a worker that had ended by itself when it was to be killed for its ti
     const page_view page{std::make_shared<shared_pages>(1), 0};
     const auto kind_of = [&](int code, int status) {
         const nursery_report told{nursery_news::ended, 0, 1, 4711, 0, code, status};
-        return blame({told, kill_reason::timeout, nullptr}, page, 4711, true).kind;
+        return blame({told, kill_reason::timeout, nullptr, nullptr}, page, 4711, true).kind;
     };
     CHECK(kind_of(CLD_KILLED, SIGSEGV) == failure_kind::crashed);
     CHECK(kind_of(CLD_EXITED, 3) == failure_kind::crashed);

@@ -33,11 +33,13 @@ ROOMS = {
     "symbols": "crash_facts printable",
     "symboliser": "owned_fd page process symbols",
     "exception_report": "frame",
-    "worker_life": "",
+    "sandbox_rules": "",
+    "sandbox": "owned_fd sandbox_rules",
+    "worker_life": "sandbox_rules",
     "own_pipe": "crash_handler",
     "reply_stream": "frame own_pipe page process",
     "job_stream": "own_pipe process reply_stream worker_life",
-    "worker": "crash_handler exception_report frame job_stream page process reply_stream worker_life",
+    "worker": "crash_handler exception_report frame job_stream page process reply_stream sandbox worker_life",
     "nursery_protocol": "",
     "nursery": "crash_handler nursery_protocol page process symboliser worker worker_life",
     # what carries bytes in the parent
@@ -56,7 +58,8 @@ ROOMS = {
     "page_view": "nursery_client page",
     "held_items": "call item_run",
     "inbox": "page_view reply_parser",
-    "blame": "nursery_protocol page_view printable",
+    "system_call_filter": "owned_fd sandbox_rules",
+    "blame": "nursery_protocol page_view printable sandbox_rules system_call_filter",
     "link": "blame call channel held_items inbox job_message nursery_client page_view printable reply_parser report transport",
     "link_look": "link",
     "failed_call": "",
@@ -67,8 +70,9 @@ ROOMS = {
     "dispatcher_end": "dispatcher failed_call",
     "serial": "call failed_call place_registry",
     # wiring
-    "place": "call cpus dispatcher serial",
-    "pool": "cpus dispatcher failed_call",
+    "secret_region": "",
+    "place": "call cpus dispatcher serial system_call_filter",
+    "pool": "cpus dispatcher failed_call system_call_filter",
 }
 
 # Arrows of the table that point downwards all the same, from the source of a part to the whole that it belongs to. A call
@@ -78,7 +82,7 @@ DOWNWARDS = {("call", "dispatcher")}
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
     "crash_facts", "crash_handler", "exception_report", "frame", "job_stream", "nursery", "nursery_protocol", "owned_fd",
-    "own_pipe", "page", "printable", "process", "reply_stream", "worker_life", "symboliser", "symbols", "worker",
+    "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
 ]
 
 # The room that knows io_uring.

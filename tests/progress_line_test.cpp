@@ -44,6 +44,8 @@ TEST_CASE("the last line tells the time that it took, and the rate over all of i
 {
     const progress_state state{.done = 10, .failed = 1, .total = 10, .elapsed = 4s, .finished = true};
     CHECK(progress_log_line("", state, 99.0) == "10/10 100% 1 failed 2.5/s in 0:04");
+    const progress_state again{.done = 10, .failed = 1, .retried = 3, .total = 10, .elapsed = 4s, .finished = true};
+    CHECK(progress_log_line("", again, 99.0) == "10/10 100% 1 failed 3 retried 2.5/s in 0:04");
     CHECK(progress_log_line("", {.finished = true}, {}) == "0 done in 0:00");
 }
 

@@ -9,10 +9,12 @@
 #include <cofork/options.hpp>
 #include <cofork/outcome.hpp>
 #include <cofork/parallel.hpp>
+#include <cofork/policy.hpp>
 #include <cofork/pool.hpp>
 #include <cofork/progress.hpp>
 #include <cofork/progress_bar.hpp>
 #include <cofork/run.hpp>
+#include <cofork/secret_region.hpp>
 #include <cofork/stream.hpp>
 #include <cofork/transport.hpp>
 #include <cofork/wait.hpp>

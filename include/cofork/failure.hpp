@@ -13,14 +13,25 @@ enum class failure_kind {
     exception,   ///< `f`, or the codec of its item or result, threw
     crashed,     ///< the worker ended while the item ran: a signal, or an exit of any status
     timeout,     ///< options::timeout passed; the worker was killed
-    limit,       ///< the encoded result is larger than options::max_result
+    limit,       ///< it took more than it was allowed: failure::limit says of what
     protocol,    ///< the worker sent bytes that are not the protocol; it was killed
     cancelled,   ///< the call ended before the item did
     not_started, ///< no worker could be had for it
 };
 
+/// What of it was too much: failure_kind::limit.
+enum class limited {
+    none,        ///< another kind of failure
+    result,      ///< options::max_result
+    memory,      ///< policy::memory
+    cpu,         ///< policy::cpu
+    file_size,   ///< policy::file_size
+    system_call, ///< a system call that the policy forbids
+};
+
 /// The name of a kind, as in the enumeration.
 const char* to_string(failure_kind kind) noexcept;
+const char* to_string(limited what) noexcept;
 
 /// Why one item has no value. A plain value: copy it, log it, compare it.
 struct failure {
@@ -36,6 +47,7 @@ struct failure {
     std::string backtrace{}; ///< crashed, timeout: where the worker was, a line per function, when it could tell
     std::uint64_t address = 0;   ///< that the signal was about: what could not be read, written or executed
     bool stack_overflow = false; ///< the stack was at its end
+    limited limit = limited::none; ///< what it took too much of
 
     friend bool operator==(const failure&, const failure&) = default;
 };

@@ -2,6 +2,7 @@
 // What a caller may choose for one call. Every field has a unit and a default that is safe.
 
 #include <cofork/failure.hpp>
+#include <cofork/policy.hpp>
 #include <cofork/progress.hpp>
 #include <cofork/trivial_fn.hpp>
 
@@ -68,6 +69,7 @@ struct options {
     progress_ref progress{};             ///< cofork::progress_bar, or anything with update(progress_state const&)
     trivial_fn<void(failure const&)> on_error{}; ///< called for every failed attempt, at once
     std::size_t max_result = std::size_t{64} << 20; ///< bytes; a larger encoded result fails its item
+    const policy* sandbox = nullptr;     ///< without a pool: what workers may do; must stay until the call has started
     int priority = 0;                    ///< pool: items of a call start before those of calls with a lower one
 };
 

@@ -5,6 +5,7 @@
 #include <cofork/detail/place.hpp>
 #include <cofork/detail/state_maker.hpp>
 #include <cofork/options.hpp>
+#include <cofork/policy.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/async_result.hpp>
@@ -38,6 +39,7 @@ struct pool_options {
     std::size_t max_growth = 0;    ///< bytes: a worker whose resident memory has grown by more since its first item is
                                    ///< replaced, between two batches; 0 = never
     bool fresh = false;            ///< a new process for every item
+    policy sandbox{};              ///< what workers may do, and how much
     bool with_threads = false;     ///< make the pool although other threads run: see options::with_threads
     std::size_t max_calls = 0;     ///< calls that are served at once; 0 = any number
     when_full overload = when_full::wait; ///< what becomes of more
@@ -120,12 +122,16 @@ public:
 
     pool_stats stats() const;
 
+    /// What is really on in every worker that has started so far; nothing before one has.
+    protection enforced() const;
+
 private:
     friend void detail::require_original(const pool&);
     friend std::shared_ptr<detail::call_handle> detail::start_in_pool(pool&, const options&, std::shared_ptr<detail::job>);
 
     const asio::any_io_executor& io_executor() const noexcept;
     const std::type_info* state_type() const noexcept;
+    bool is_sandboxed() const noexcept;
     void drain(std::function<void()> when_idle);
 
     std::shared_ptr<detail::state_maker> state_;

@@ -115,9 +115,21 @@ void fill(page& p, input& from)
     fill(p.crash, from);
 }
 
+const sandbox_rules& strict_rules()
+{
+    static const sandbox_rules rules = [] {
+        sandbox_rules all;
+        all.wanted.level = cofork::containment::strict;
+        all.wanted.cpu = std::chrono::seconds{1};
+        return all;
+    }();
+    return rules;
+}
+
 worker_end make_end(input& from, int signal)
 {
-    worker_end end{{}, static_cast<kill_reason>(from.below(4)), from.yes() ? "bad magic number" : nullptr};
+    worker_end end{{}, static_cast<kill_reason>(from.below(4)), from.yes() ? "bad magic number" : nullptr,
+        from.yes() ? &strict_rules() : nullptr};
     if (from.yes())
         return end; // it went with its nursery
     end.told.emplace();

@@ -1,0 +1,472 @@
+// What a worker can do at each level of containment. Every probe has to succeed where nothing forbids it: else it would
+// show nothing where something does.
+
+#include "support/faults.hpp"
+#include "support/probes.hpp"
+#include "support/seccomp.hpp"
+
+#include "system_call_filter.hpp"
+
+#include <cofork/error.hpp>
+#include <cofork/policy.hpp>
+#include <cofork/run.hpp>
+#include <cofork/secret_region.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+#include <cstring>
+#include <random>
+#include <thread>
+
+namespace {
+
+using namespace std::chrono_literals;
+using namespace test::probes;
+using Catch::Matchers::ContainsSubstring;
+using cofork::containment;
+using cofork::failure_kind;
+using cofork::limited;
+using cofork::policy;
+using cofork::protection;
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#elif defined(__has_feature)
+constexpr bool sanitized = __has_feature(address_sanitizer) || __has_feature(thread_sanitizer);
+#else
+constexpr bool sanitized = false;
+#endif
+
+constexpr int done = 0;
+constexpr int killed = -1;   // failure::limit is system_call
+constexpr int too_much = -2; // ... memory
+constexpr int too_long = -3; // ... file_size
+
+struct probe {
+    const char* name;
+    int (*attempt)();
+    int hygiene, limits, strict, isolated; // an errno, or one of the above
+};
+
+constexpr std::array golden{
+    probe{"computes", computes, done, done, done, done},
+    probe{"signals itself", signals_itself, done, done, done, done},
+    probe{"reads a file", reads_a_file, done, done, EACCES, EACCES},
+    probe{"makes a file", makes_a_file, done, done, EACCES, EACCES},
+    probe{"reads the program's memory", reads_the_program, done, done, EACCES, EACCES},
+    probe{"writes into the program's memory", writes_into_the_program, done, done, killed, killed},
+    probe{"takes a descriptor of the program", takes_a_descriptor, done, done, killed, killed},
+    probe{"looks at the program's limits", looks_at_the_programs_limits, done, done, killed, killed},
+    probe{"signals the program", signals_the_program, done, done, killed, killed},
+    probe{"signals a thread of the program", signals_a_thread_of_the_program, done, done, killed, killed},
+    probe{"signals everybody", signals_everybody, done, done, killed, killed},
+    probe{"connects", connects, done, done, killed, killed},
+    probe{"binds an abstract name", binds_an_abstract_name, done, done, killed, killed},
+    probe{"starts a program", starts_a_program, done, EAGAIN, EAGAIN, EAGAIN},
+    probe{"becomes another program", becomes_another_program, done, done, killed, killed},
+    probe{"forks", forks, done, EAGAIN, EAGAIN, EAGAIN},
+    probe{"starts a thread", starts_a_thread, done, EAGAIN, EAGAIN, EAGAIN},
+    probe{"maps code", maps_code, done, done, EPERM, EPERM},
+    probe{"turns data into code", turns_data_into_code, done, done, EPERM, EPERM},
+    probe{"makes a file in memory", makes_a_file_in_memory, done, done, ENOSYS, ENOSYS},
+    probe{"makes a ring", makes_a_ring, done, done, killed, killed},
+    probe{"handles page faults", handles_page_faults, done, done, killed, killed},
+    probe{"asks for a keyring", asks_for_a_keyring, done, done, killed, killed},
+    probe{"leaves its namespaces", leaves_its_namespaces, done, done, killed, killed},
+    probe{"is traced", is_traced, done, done, killed, killed},
+    probe{"gains privileges", gains_privileges, done, EPERM, EPERM, EPERM},
+    probe{"can be traced", can_be_traced, done, EPERM, EPERM, EPERM},
+    probe{"shares a segment", shares_a_segment, done, done, killed, killed},
+    probe{"shares memory", shares_memory, done, done, EPERM, EPERM},
+    probe{"loads a library", loads_a_library, done, done, EACCES, EACCES},
+    probe{"opens many files", opens_many_files, done, EMFILE, EMFILE, EMFILE},
+    probe{"takes much memory", takes_much_memory, done, too_much, too_much, too_much},
+    probe{"writes a large file", writes_a_large_file, done, too_long, EACCES, EACCES},
+    probe{"is root", is_root, done, done, done, EPERM},
+#if defined(__x86_64__)
+    probe{"calls by the old way", calls_by_the_old_way, done, killed, killed, killed},
+#endif
+};
+
+int try_probe(int index)
+{
+    return golden[static_cast<std::size_t>(index)].attempt();
+}
+
+/// A port that is listened on, for as long as it lives.
+class listener {
+public:
+    listener() : fd_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}
+    {
+        sockaddr_in here{};
+        here.sin_family = AF_INET;
+        here.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t size = sizeof here;
+        REQUIRE(::bind(fd_, reinterpret_cast<sockaddr*>(&here), size) == 0);
+        REQUIRE(::listen(fd_, 100) == 0);
+        REQUIRE(::getsockname(fd_, reinterpret_cast<sockaddr*>(&here), &size) == 0);
+        port = ntohs(here.sin_port);
+    }
+    ~listener() { ::close(fd_); }
+    listener(const listener&) = delete;
+    listener& operator=(const listener&) = delete;
+
+private:
+    int fd_;
+};
+
+policy small(containment level)
+{
+    policy p;
+    p.level = level;
+    p.memory = std::size_t{128} << 20;
+    p.file_size = std::size_t{1} << 20;
+    p.files = 64;
+    p.processes = false;
+    return p;
+}
+
+int expected(const probe& p, containment level)
+{
+    switch (level) {
+    case containment::hygiene: return p.hygiene;
+    case containment::limits: return p.limits;
+    case containment::strict: return p.strict;
+    case containment::isolated: break;
+    }
+    return p.isolated;
+}
+
+int what_came_of_it(const cofork::outcome<int>& outcome)
+{
+    if (outcome)
+        return *outcome;
+    INFO(describe(outcome.error()));
+    CHECK(outcome.error().kind == failure_kind::limit);
+    switch (outcome.error().limit) {
+    case limited::system_call: return killed;
+    case limited::memory: return too_much;
+    case limited::file_size: return too_long;
+    default: FAIL("another failure than a limit");
+    }
+    return 0;
+}
+
+template <typename Call>
+std::system_error refusal_of(asio::io_context& context, Call call)
+{
+    try {
+        test::run(context, std::move(call));
+    }
+    catch (const std::system_error& e) {
+        return e;
+    }
+    return std::system_error{std::error_code{}, "not refused"};
+}
+
+void require_root_without_sanitizer()
+{
+    if (sanitized)
+        SKIP("a sanitizer needs what the sandbox forbids");
+    if (::geteuid() != 0)
+        SKIP("some of the probes succeed only as root where nothing forbids them");
+}
+
+} // namespace
+
+TEST_CASE("each level of containment forbids what it says", "[sandbox][F82][F83]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    program = ::getpid();
+    const listener there;
+    for (const auto level : {containment::hygiene, containment::limits, containment::strict, containment::isolated}) {
+        asio::io_context context{1};
+        cofork::pool pool{context, {.workers = 1, .sandbox = small(level)}};
+        for (std::size_t i = 0; i < golden.size(); ++i) {
+            INFO("level " << static_cast<int>(level) << ", " << golden[i].name);
+            const auto outcome = test::run(
+                context, cofork::try_run(pool, try_probe, static_cast<int>(i), cofork::options{.timeout = 20s}));
+            CHECK(what_came_of_it(outcome) == expected(golden[i], level));
+            CHECK(test::run(context, cofork::run(pool, test::twice, 21)) == 42);
+        }
+    }
+}
+
+TEST_CASE("a pool tells what is on in its workers", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    const auto enforced = [](containment level) {
+        asio::io_context context{1};
+        policy p;
+        p.level = level;
+        cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+        CHECK(pool.enforced() == protection::none);
+        CHECK(test::run(context, cofork::run(pool, test::twice, 1)) == 2);
+        return pool.enforced();
+    };
+    CHECK(enforced(containment::hygiene) == protection::none);
+    const auto limits = protection::amounts | protection::no_privileges;
+    CHECK(enforced(containment::limits) == limits);
+    const auto strict = limits | protection::files | protection::system_calls;
+    CHECK(has(enforced(containment::strict), strict));
+    CHECK(has(enforced(containment::isolated), strict | protection::namespaces | protection::user));
+}
+
+namespace {
+
+int computes_for_ever(int)
+{
+    for (volatile bool go_on = true; go_on;) {
+    }
+    return 0;
+}
+
+int computes_for_ever_and_hides_it(int item)
+{
+    ::signal(SIGXCPU, SIG_IGN);
+    return computes_for_ever(item);
+}
+
+int computes_a_while(int item)
+{
+    timespec used{};
+    for (const auto begin = std::clock(); std::clock() - begin < CLOCKS_PER_SEC / 20;)
+        ::clock_gettime(CLOCK_MONOTONIC, &used);
+    return item;
+}
+
+} // namespace
+
+TEST_CASE("an item may take so much processor time", "[sandbox][F83]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    policy p;
+    p.level = containment::limits;
+    p.cpu = 100ms;
+    p.memory = 0;
+    cofork::pool pool{context, {.workers = 2, .sandbox = p}};
+    const auto outcome = test::run(context, cofork::try_run(pool, computes_for_ever, 1));
+    REQUIRE(!outcome);
+    CHECK(outcome.error().kind == failure_kind::limit);
+    CHECK(outcome.error().limit == limited::cpu);
+    CHECK(outcome.error().signal == SIGXCPU);
+    CHECK_THAT(describe(outcome.error()), ContainsSubstring("policy::cpu"));
+
+    // The kernel counts for the whole life of the worker: it leaves before that is anybody's fault.
+    const auto many = test::run(context, cofork::try_parallel(pool, computes_a_while, test::first_numbers(80)));
+    for (const auto& each : many)
+        CHECK(each);
+    CHECK(pool.stats().spawned > 2);
+}
+
+TEST_CASE("processor time is limited, whatever an item does about it", "[sandbox][F83]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    policy p;
+    p.level = containment::limits;
+    p.cpu = 20ms;
+    p.memory = 0;
+    cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+    const auto outcome = test::run(context, cofork::try_run(pool, computes_for_ever_and_hides_it, 1));
+    REQUIRE(!outcome);
+    CHECK(outcome.error().limit == limited::cpu);
+    CHECK(outcome.error().signal == SIGKILL);
+}
+
+TEST_CASE("an item that does not fit into the memory of its worker fails alone", "[sandbox][F83]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .sandbox = small(containment::limits)}};
+    const auto length = [](const std::string& item) { return item.size(); };
+    std::vector<std::string> items{"a", std::string(std::size_t{200} << 20, 'x'), "bc"};
+    const auto outcomes = test::run(context, cofork::try_parallel(pool, length, items));
+    CHECK(*outcomes[0] == 1);
+    REQUIRE(!outcomes[1]);
+    CHECK(outcomes[1].error().limit == limited::memory);
+    CHECK(*outcomes[2] == 2);
+}
+
+TEST_CASE("files that are named can be read, and only read", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    policy p;
+    p.level = containment::strict;
+    p.readable = {"/etc"};
+    cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+    const auto opened = [&](int (*f)(int)) { return test::run(context, cofork::run(pool, f, 0)); };
+    CHECK(opened([](int) { return open_path("/etc/passwd", O_RDONLY); }) == 0);
+    CHECK(opened([](int) { return open_path("/etc/passwd", O_RDWR); }) == EACCES);
+    CHECK(opened([](int) { return open_path("/etc/cofork-probe", O_WRONLY | O_CREAT); }) == EACCES);
+    CHECK(opened([](int) { return open_path("/proc/self/status", O_RDONLY); }) == EACCES);
+    CHECK(opened([](int) { return open_path("/usr/bin/env", O_RDONLY); }) == EACCES);
+}
+
+TEST_CASE("system calls that are named are allowed", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    policy p;
+    p.level = containment::strict;
+    p.system_calls = {"clone", "clone3", "io_uring_setup"};
+    cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+    CHECK(test::run(context, cofork::run(pool, [](int) { return starts_a_thread(); }, 0)) == 0);
+    CHECK(test::run(context, cofork::run(pool, [](int) { return makes_a_ring(); }, 0)) == 0);
+}
+
+TEST_CASE("the network is out of reach even for an item that may use sockets", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    const listener there;
+    const auto connecting = [](containment level) {
+        asio::io_context context{1};
+        policy p;
+        p.level = level;
+        p.system_calls = {"socket", "connect", "bind"};
+        cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+        CHECK(test::run(context, cofork::run(pool, [](int) { return binds_an_abstract_name(); }, 0)) == 0);
+        return test::run(context, cofork::run(pool, [](int) { return connects(); }, 0));
+    };
+    CHECK(connecting(containment::strict) == EACCES);
+    CHECK(connecting(containment::isolated) != 0);
+}
+
+TEST_CASE("a forbidden system call is named", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .sandbox = small(containment::strict)}};
+    const auto outcome = test::run(context, cofork::try_run(pool, [](int) { return int(::syscall(SYS_sync)); }, 0));
+    REQUIRE(!outcome);
+    CHECK_THAT(describe(outcome.error()), ContainsSubstring("system call sync is not allowed"));
+}
+
+TEST_CASE("a crash in a sandbox is told like any other", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .sandbox = small(containment::isolated)}};
+    const auto crash = test::run(context, cofork::try_run(pool, [](int) { std::abort(); return 0; }, 0));
+    REQUIRE(!crash);
+    CHECK(crash.error().kind == failure_kind::crashed);
+    CHECK(crash.error().signal == SIGABRT);
+    CHECK(!crash.error().backtrace.empty());
+    const auto late = test::run(context, cofork::try_run(pool, computes_for_ever, 0, cofork::options{.timeout = 100ms}));
+    REQUIRE(!late);
+    CHECK(late.error().kind == failure_kind::timeout);
+    CHECK(!late.error().backtrace.empty());
+}
+
+TEST_CASE("a call without a pool has a sandbox of its own", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    const policy p = small(containment::strict);
+    asio::io_context context{1};
+    const auto reads = [](int) { return reads_a_file(); };
+    CHECK(test::run(context, cofork::run(reads, 0, cofork::options{.sandbox = &p})) == EACCES);
+    CHECK(test::run(context, cofork::run(reads, 0)) == 0);
+}
+
+TEST_CASE("where a part of the sandbox cannot be had, workers do not run without it", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    struct lack {
+        const char* what;
+        std::vector<long> calls;
+        protection missing;
+    };
+    const std::array lacks{
+        lack{"landlock", {SYS_landlock_create_ruleset}, protection::files},
+        lack{"seccomp", {SYS_seccomp}, protection::system_calls},
+        lack{"namespaces", {SYS_unshare}, protection::namespaces},
+        lack{"another user", {SYS_setresuid}, protection::user},
+    };
+    for (const auto& [what, calls, missing] : lacks) {
+        INFO(what);
+        CHECK(test::complaint_of_child([&]() -> std::string {
+            if (!test::forbid(calls, EPERM))
+                return "cannot be forbidden";
+            asio::io_context context{1};
+            policy p;
+            p.level = containment::isolated;
+            {
+                cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+                const auto why = refusal_of(context, cofork::run(pool, test::twice, 1));
+                if (why.code() != cofork::errc::boot_failed || !std::strstr(why.what(), what))
+                    return std::string{"refused with: "} + why.what();
+            }
+            p.missing = cofork::if_unavailable::degrade;
+            cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+            if (test::run(context, cofork::run(pool, test::twice, 1)) != 2)
+                return "degraded, it does not work";
+            return has(pool.enforced(), missing) ? "enforces what it cannot" : "";
+        }) == "");
+    }
+}
+
+TEST_CASE("nothing runs outside a sandbox by mistake", "[sandbox]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    const policy p = small(containment::limits);
+    cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+    const auto refused = [&](auto call) { return refusal_of(context, std::move(call)).code() == cofork::errc::invalid_options; };
+    CHECK(refused(cofork::run(pool, test::twice, 1, cofork::options{.workers = 0})));
+    CHECK(refused(cofork::run(pool, test::twice, 1, cofork::options{.sandbox = &p})));
+    CHECK(refused(cofork::run(test::twice, 1, cofork::options{.workers = 0, .sandbox = &p})));
+}
+
+TEST_CASE("policies that make no sense are refused", "[sandbox]")
+{
+    policy p;
+    p.level = containment::strict;
+    p.system_calls = {"no_such_call"};
+    CHECK_THROWS_WITH(cofork::detail::make_rules(p), ContainsSubstring("no_such_call"));
+    p.system_calls.clear();
+    p.cpu = -1s;
+    CHECK_THROWS_WITH(cofork::detail::make_rules(p), ContainsSubstring("policy::cpu"));
+}
+
+TEST_CASE("any set of system calls makes a filter", "[sandbox]")
+{
+    std::minstd_rand random{4711};
+    for (int round = 0; round < 50; ++round) {
+        policy p;
+        p.level = containment::strict;
+        for (int i = 0; i < 20; ++i) {
+            std::string name = cofork::detail::system_call_name(static_cast<int>(random() % 450));
+            if (!std::isdigit(static_cast<unsigned char>(name[0])))
+                p.system_calls.push_back(std::move(name));
+        }
+        if (round % 2)
+            p.readable = {"/"};
+        CHECK(!cofork::detail::make_rules(p)->filter.empty());
+    }
+}
+
+TEST_CASE("workers see zeros where the program keeps a secret", "[sandbox][F84]")
+{
+    const test::leaves_nothing nothing;
+    cofork::secret_region secret{5000};
+    std::ranges::fill(secret.bytes(), std::byte{42});
+    asio::io_context context{1};
+    const auto seen = [&](int) {
+        return std::ranges::count(secret.bytes(), std::byte{42}) + 10'000 * std::ranges::count(secret.bytes(), std::byte{0});
+    };
+    CHECK(test::run(context, cofork::run(seen, 0)) == 10'000 * 5000);
+    CHECK(std::ranges::count(secret.bytes(), std::byte{42}) == 5000);
+}
