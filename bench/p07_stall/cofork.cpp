@@ -41,11 +41,11 @@ static void load_ballast(std::size_t bytes)
 }
 
 /// What the caller waits for when it forks; the child's end is not in it.
-static std::int64_t fork_call()
+static std::int64_t fork_call(const bench::own_clock& clock)
 {
-    const auto began = bench_now();
+    const auto began = clock.now();
     const pid_t child = ::fork();
-    const auto took = bench_now() - began;
+    const auto took = clock.now() - began;
     if (child == 0)
         ::_exit(0);
     if (child < 0)
@@ -61,7 +61,7 @@ public:
     asio::awaitable<void> measure()
     {
         for (long i = 0; i < rounds_; ++i)
-            bench_add(&fork_, fork_call());
+            bench_add(&fork_, fork_call(clock_));
         for (auto& pool : pools_) {
             bench_add(&quiet_, co_await while_doing(pause()));
             bench_add(&start_, co_await while_doing(start_workers(pool)));
@@ -69,7 +69,7 @@ public:
             bench_add(&snapshot_, co_await while_doing(take_snapshot()));
         }
         for (long i = 0; i < rounds_; ++i)
-            bench_add(&fork_, fork_call());
+            bench_add(&fork_, fork_call(clock_));
         bench_print("fork_call_ns", &fork_, 0);
         bench_print("quiet_ns", &quiet_, 0);
         bench_print("start_ns", &start_, sum_);
@@ -116,7 +116,8 @@ private:
     std::list<cofork::pool>& pools_;
     long rounds_;
     const std::vector<int> eight_ = std::vector<int>(8, 1);
-    bench::stall_meter meter_;
+    const bench::own_clock clock_;
+    bench::stall_meter meter_{clock_};
     bench_series fork_{}, quiet_{}, start_{}, replace_{}, snapshot_{};
     std::int64_t sum_ = 0;
 };

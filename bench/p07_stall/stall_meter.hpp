@@ -14,25 +14,43 @@
 
 namespace bench {
 
+/// A clock that stands while this thread is ready and has no processor.
+class own_clock {
+public:
+    own_clock() : schedstat_{::open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC)} {}
+    ~own_clock() { ::close(schedstat_); }
+    own_clock(const own_clock&) = delete;
+    own_clock& operator=(const own_clock&) = delete;
+
+    std::int64_t now() const
+    {
+        char text[128] = {};
+        if (::pread(schedstat_, text, sizeof text - 1, 0) <= 0)
+            return bench_now();
+        char* second = nullptr; // nanoseconds on a run queue: Documentation/scheduler/sched-stats
+        std::strtoll(text, &second, 10);
+        return bench_now() - std::strtoll(second, nullptr, 10);
+    }
+
+private:
+    int schedstat_;
+};
+
 class stall_meter {
 public:
-    stall_meter() : schedstat_{::open("/proc/self/schedstat", O_RDONLY | O_CLOEXEC)} {}
-    ~stall_meter() { ::close(schedstat_); }
-    stall_meter(const stall_meter&) = delete;
-    stall_meter& operator=(const stall_meter&) = delete;
+    explicit stall_meter(const own_clock& clock) : clock_{clock} {}
 
     /// Turns the loop until `stop`.
     asio::awaitable<void> watch()
     {
         running_ = true;
         longest_ = 0;
-        std::int64_t last = bench_now(), last_waited = waited_for_processor();
+        std::int64_t last = clock_.now();
         while (running_) {
             co_await asio::post(asio::use_awaitable);
-            const std::int64_t now = bench_now(), waited = waited_for_processor();
-            longest_ = std::max(longest_, now - last - (waited - last_waited));
+            const std::int64_t now = clock_.now();
+            longest_ = std::max(longest_, now - last);
             last = now;
-            last_waited = waited;
         }
         ended_ = true;
     }
@@ -47,18 +65,7 @@ public:
     }
 
 private:
-    /// Nanoseconds that this thread was ready and had no processor: second field, Documentation/scheduler/sched-stats.
-    std::int64_t waited_for_processor() const
-    {
-        char text[128] = {};
-        if (::pread(schedstat_, text, sizeof text - 1, 0) <= 0)
-            return 0;
-        char* second = nullptr;
-        std::strtoll(text, &second, 10);
-        return std::strtoll(second, nullptr, 10);
-    }
-
-    int schedstat_;
+    const own_clock& clock_;
     bool running_ = false, ended_ = false;
     std::int64_t longest_ = 0;
 };

@@ -11,7 +11,7 @@ int main(int argc, char** argv)
 {
     const long pause = bench_number(argc, argv, "--sleep-ms", 1000);
     std::vector<int> items(10);
-    std::iota(items.begin(), items.end(), 1);
+    std::iota(items.begin(), items.end(), 0);
     const auto slowly = [pause](int x) {
         std::this_thread::sleep_for(std::chrono::milliseconds{pause});
         return x + 1;
