@@ -3,13 +3,11 @@
 #include "../common/idle_forks.hpp"
 #include "../common/on_loop.hpp"
 
-#include <asio/steady_timer.hpp>
-#include <asio/use_awaitable.hpp>
-
 #include <atomic>
 #include <chrono>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <thread>
 
 using namespace std::chrono_literals;
 
@@ -26,17 +24,24 @@ static std::atomic<long>* shared_counter()
     return new (memory) std::atomic<long>{0};
 }
 
-struct counted {
-    long number;
+struct number {
+    long of_worker;
 };
 
-static asio::awaitable<void> until_all_are_there(const std::atomic<long>& there, long workers)
+static std::atomic<long>* there; // workers that have begun
+
+/// In a worker: returns when so many workers have begun.
+static long until_all_are_there(long workers)
 {
-    asio::steady_timer timer{co_await asio::this_coro::executor};
-    while (there < workers) {
-        timer.expires_after(1ms);
-        co_await timer.async_wait(asio::use_awaitable);
-    }
+    while (*there < workers)
+        std::this_thread::sleep_for(1ms);
+    return *there;
+}
+
+/// By a call, since a pool hears of its workers only while there is one.
+static asio::awaitable<void> start_all(cofork::pool& pool, long workers, long& counted)
+{
+    counted = co_await cofork::run(pool, until_all_are_there, workers);
 }
 
 static asio::awaitable<void> make_calls(cofork::pool& pool, long calls)
@@ -67,13 +72,14 @@ int main(int argc, char** argv)
         bench_print_one("bare_forks_ns", bench_now() - began, 0);
     }
     const long before = bench_proc_field("/proc/self/status", "VmRSS");
-    auto* const there = shared_counter();
+    there = shared_counter();
     const auto began = bench_now();
     asio::io_context loop;
     const auto all = static_cast<unsigned>(workers);
-    cofork::pool pool{loop, {.workers = all, .min_workers = all, .init = [there] { return counted{++*there}; }}};
-    bench::on_loop(loop, until_all_are_there(*there, workers));
-    bench_print_one("start_ns", bench_now() - began, there->load());
+    cofork::pool pool{loop, {.workers = all, .min_workers = all, .init = [] { return number{++*there}; }}};
+    long counted = 0;
+    bench::on_loop(loop, start_all(pool, workers, counted));
+    bench_print_one("start_ns", bench_now() - began, counted);
     bench::on_loop(loop, make_calls(pool, bench_number(argc, argv, "--calls", 1000)));
     bench_print_one("parent_growth_kib", bench_proc_field("/proc/self/status", "VmRSS") - before, 0);
 }
