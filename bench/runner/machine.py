@@ -53,7 +53,7 @@ def available_gib():
 def describe(compiler):
     return {
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "kernel": platform.release(),
+        "kernel": platform.release().split("-")[0],
         "cpu": field_of("/proc/cpuinfo", "model name"),
         "cpus": len(os.sched_getaffinity(0)),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / (1 << 30), 1),

@@ -21,7 +21,7 @@ def draw(problem, results, path):
     if script is None:
         return False
     head = [f"set output {quoted(str(path))}".replace("\\\\_", "_"), f"set title {quoted(problem.TITLE)}", f"set ylabel {quoted(what['y'])}",
-            "set grid ytics lc rgb '#dddddd'", "set border 3"]
+            "set grid ytics lc rgb '#dddddd'", "set border 3", "set tics nomirror"]
     subprocess.run(["gnuplot"], input="\n".join(head + script) + "\n", text=True, check=True, capture_output=True)
     return True
 
