@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <optional>
 #include <vector>
@@ -51,7 +52,8 @@ public:
         if (!ended_ || ::getppid() != setup_.parent) // it died before we could watch it
             ::_exit(EXIT_FAILURE);
         for (;;) {
-            std::array<pollfd, 4> watched{{{setup_.control, POLLIN, 0}, {ended_.get(), POLLIN, 0},
+            const short control = untold_.empty() ? POLLIN : POLLIN | POLLOUT;
+            std::array<pollfd, 4> watched{{{setup_.control, control, 0}, {ended_.get(), POLLIN, 0},
                 {parent_.get(), POLLIN, 0}, {symboliser_.descriptor(), POLLIN, 0}}};
             if (::poll(watched.data(), watched.size(), patience()) < 0 && errno != EINTR)
                 end();
@@ -59,8 +61,10 @@ public:
                 end();
             if (watched[1].revents != 0)
                 reap_ended();
-            if (watched[0].revents != 0)
+            if ((watched[0].revents & ~POLLOUT) != 0)
                 hear();
+            if ((watched[0].revents & POLLOUT) != 0)
+                tell_rest();
             if (watched[3].revents != 0)
                 hear_names();
             if (waiting_ > 0)
@@ -337,10 +341,23 @@ private:
         tell(report);
     }
 
+    /// The parent listens only while it has calls, and a pool may have more workers than its socket holds reports: to wait
+    /// for it here would keep the next worker waiting.
     void tell(const nursery_report& report) noexcept
     {
-        while (::send(setup_.control, &report, sizeof report, MSG_NOSIGNAL) < 0) {
-            if (errno != EINTR)
+        untold_.push_back(report);
+        if (untold_.size() == 1)
+            tell_rest();
+    }
+
+    void tell_rest() noexcept
+    {
+        while (!untold_.empty()) {
+            if (::send(setup_.control, &untold_.front(), sizeof untold_.front(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
+                untold_.pop_front();
+            else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
+                return;
+            else if (errno != EINTR)
                 end();
         }
     }
@@ -392,6 +409,7 @@ private:
     owned_fd ended_;
     symboliser symboliser_;
     int waiting_ = 0; // children with a time limit
+    std::deque<nursery_report> untold_; // while the parent's socket is full
 };
 
 } // namespace

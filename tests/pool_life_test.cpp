@@ -5,6 +5,8 @@
 #include <cofork/error.hpp>
 #include <cofork/run.hpp>
 
+#include <sys/resource.h>
+
 #include <array>
 #include <set>
 #include <stdexcept>
@@ -90,6 +92,27 @@ TEST_CASE("min_workers are there before the first call, and are replaced", "[poo
     REQUIRE(test::eventually([&] { return test::is_gone(first[0]); }));
     test::still_works(context, pool);
     CHECK(test::eventually([] { return test::workers().size() >= 2; }));
+}
+
+// The nursery waited for the program to hear of the first 280.
+TEST_CASE("min_workers may be more than the news of them that fit into a socket", "[pool][life]")
+{
+    rlimit files{};
+    ::getrlimit(RLIMIT_NOFILE, &files);
+    const rlimit before = files;
+    files.rlim_cur = files.rlim_max;
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &files) == 0);
+    if (files.rlim_cur < 2048)
+        SKIP("so many workers need more descriptors than are allowed here");
+    {
+        const test::leaves_nothing nothing;
+        asio::io_context context{1};
+        cofork::pool pool{context, {.workers = 320, .min_workers = 320}};
+        context.run(); // sends what the socket had no room for; nobody listens
+        CHECK(test::eventually([] { return test::workers().size() == 320; }, 20s));
+        CHECK(test::run(context, cofork::run(pool, test::twice, 21)) == 42);
+    }
+    ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST_CASE("workers beyond min_workers end when they have nothing to do", "[pool][life]")
