@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
+#include <utility>
 
 #include <poll.h>
 #include <sys/time.h>
@@ -43,6 +44,9 @@ public:
         return taken;
     }
 
+    /// Whether it has read, and so may have waited, since it was last asked.
+    bool has_waited() noexcept { return std::exchange(waited_, false); }
+
     void skip(std::size_t size)
     {
         for (; size > buffer_.size(); size -= buffer_.size())
@@ -68,6 +72,7 @@ private:
     {
         if (buffer_.size() - begin_ < size)
             compact();
+        waited_ = true;
         while (end_ - begin_ < size) {
             replies_.flush(); // before every read: it may block, and the parent may be waiting for these
             fd_.check();
@@ -120,6 +125,7 @@ private:
     byte_buffer buffer_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
+    bool waited_ = false;
 };
 
 } // namespace cofork::detail

@@ -52,14 +52,17 @@ public:
 
     void flush() noexcept
     {
+        if (held_ > 0) {
+            fd_.check();
+            send(page_.out, held_);
+            advance(held_);
+            held_ = 0;
+        }
         last_flush_ = now_ns();
-        if (held_ == 0)
-            return;
-        fd_.check();
-        send(page_.out, held_);
-        advance(held_);
-        held_ = 0;
     }
+
+    /// When the last flush was over: it may have had to wait for the parent.
+    std::uint64_t last_flush() const noexcept { return last_flush_; }
 
     void flush_when_due(std::uint64_t now) noexcept
     {
@@ -90,6 +93,7 @@ private:
         send(bytes.data(), bytes.size());
         send(payload.data(), payload.size());
         advance(sizeof header + payload.size());
+        last_flush_ = now_ns();
     }
 
     own_pipe fd_;

@@ -4,8 +4,10 @@
 #include <cofork/detail/operation.hpp>
 #include <cofork/detail/start.hpp>
 
+#include <asio/awaitable.hpp>
+#include <asio/use_awaitable.hpp>
+
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -50,21 +52,25 @@ public:
         const lock held{mutex_};
         asked_window_ = window_ > 0 ? window_ : window;
         stalled_ = true; // until the consumer has read; harmless where there is room
-        return asked_window_ - std::min(asked_window_, outcomes_.size());
+        return asked_window_ - std::min(asked_window_, unread_);
     }
 
     bool over_when_idle()
     {
         const lock held{mutex_};
         starved_ = !waiter_;
-        return waiter_ && outcomes_.empty();
+        return waiter_ && unread_ == 0;
     }
 
     void put(std::size_t index, outcome<R> o)
     {
         lock held{mutex_};
         const std::size_t key = delivery_ == order::given ? index : arrivals_++;
-        outcomes_.emplace_hint(outcomes_.end(), key, indexed<R>{index, std::move(o)});
+        const std::size_t place = key - next_;
+        if (outcomes_.size() <= place)
+            outcomes_.resize(place + 1);
+        outcomes_[place].emplace(indexed<R>{index, std::move(o)});
+        ++unread_;
         hand_over(held);
     }
 
@@ -102,6 +108,15 @@ public:
             poke(held); // nothing runs, nothing waits, and the consumer asks: is it over?
     }
 
+    /// The next outcome if it is there.
+    std::optional<indexed<R>> take()
+    {
+        lock held{mutex_};
+        if (waiter_ || !ready())
+            return {};
+        return take_first(held);
+    }
+
     /// Ends the wait `n`, if it is still going on.
     void cancel_wait(std::size_t n)
     {
@@ -132,6 +147,7 @@ public:
         auto w = std::move(waiter_);
         const bool over = std::exchange(ended_, true);
         outcomes_.clear();
+        unread_ = 0;
         why_ = nullptr;
         held.unlock();
         if (w)
@@ -148,9 +164,23 @@ private:
 
     bool ready() const
     {
-        if (outcomes_.empty())
-            return false;
-        return delivery_ == order::finished || ended_ || outcomes_.begin()->first == next_;
+        return unread_ > 0 && (ended_ || outcomes_.front());
+    }
+
+    /// Precondition: ready(). May unlock.
+    std::optional<indexed<R>> take_first(lock& held)
+    {
+        for (; !outcomes_.front(); ++next_) // it ended early: what is missing will not come
+            outcomes_.pop_front();
+        auto first = std::move(outcomes_.front());
+        outcomes_.pop_front();
+        ++next_;
+        --unread_;
+        if (stalled_ && unread_ <= asked_window_ / 2) {
+            stalled_ = false;
+            poke(held);
+        }
+        return first;
     }
 
     /// Gives the waiter what there is for it. Unlocks before it does.
@@ -161,15 +191,8 @@ private:
         auto w = std::move(waiter_);
         std::optional<indexed<R>> next;
         std::exception_ptr why;
-        if (ready()) {
-            auto node = outcomes_.extract(outcomes_.begin());
-            next_ = node.key() + 1;
-            next.emplace(std::move(node.mapped()));
-            if (stalled_ && outcomes_.size() <= asked_window_ / 2) {
-                stalled_ = false;
-                poke(held);
-            }
-        }
+        if (ready())
+            next = take_first(held);
         else
             why = std::exchange(why_, nullptr);
         if (held.owns_lock())
@@ -189,8 +212,9 @@ private:
     const order delivery_;
     const std::size_t window_;
     std::size_t asked_window_ = 0;
-    std::map<std::size_t, indexed<R>> outcomes_; // by index, or by arrival
-    std::size_t next_ = 0;                       // order::given: the index that is next
+    std::deque<std::optional<indexed<R>>> outcomes_; // from next_ on, by index or by arrival; empty: not there yet
+    std::size_t unread_ = 0;                         // that are there
+    std::size_t next_ = 0;
     std::size_t arrivals_ = 0;
     std::unique_ptr<waiter<R>> waiter_;
     std::size_t waits_ = 0;
@@ -290,8 +314,19 @@ public:
     ///
     /// A stream that was made without a place starts here, on the handler's executor. Cancellation (any type) ends
     /// this wait with operation_aborted; the stream goes on and loses nothing.
-    template <typename Token = detail::default_token>
-    auto next(Token&& token = {})
+    ///
+    /// Awaited without a token, an outcome that is there is taken at once, without a turn of the loop.
+    asio::awaitable<std::optional<indexed<R>>> next()
+    {
+        if (ex_) {
+            if (auto there = state_->take())
+                co_return std::move(there);
+        }
+        co_return co_await next(asio::use_awaitable);
+    }
+
+    template <typename Token>
+    auto next(Token&& token)
     {
         return asio::async_initiate<Token, void(std::exception_ptr, std::optional<indexed<R>>)>(
             [](auto handler, result_stream* self) { self->wait(std::move(handler)); }, token, this);
