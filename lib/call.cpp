@@ -258,6 +258,17 @@ void call::failed(item_run one, failure why)
     }
 }
 
+void call::is_slow(const slow_item& which) noexcept
+{
+    try {
+        if (options_.on_slow && !stopping_)
+            options_.on_slow(which);
+    }
+    catch (...) {
+        stop(std::current_exception(), cancel_mode::kill);
+    }
+}
+
 void call::settled(bool failed) noexcept
 {
     --running_;

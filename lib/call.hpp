@@ -56,6 +56,8 @@ public:
     void value(const item_run& one, byte_view result, int pid);
     /// An attempt failed: `why` lacks index and attempts. Starts the item again or ends it.
     void failed(item_run one, failure why);
+    /// An item runs for longer than options::slow.
+    void is_slow(const slow_item& which) noexcept;
     void measured(std::size_t items, std::chrono::nanoseconds busy) noexcept { batches_.measured(items, busy); }
 
     // How it ends.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <cstddef>
 #include <cstring>
@@ -117,6 +118,19 @@ extern "C" void cofork_on_question(int, siginfo_t* info, void* context)
     ::kill(::getpid(), SIGKILL);
 }
 
+/// In the middle of f, which goes on afterwards.
+extern "C" void cofork_on_look(int signo, siginfo_t* info, void* context)
+{
+    if (!facts || ::getpid() != owner || dying_of != 0)
+        return;
+    const int error = errno;
+    facts->stage.store(0, std::memory_order_release);
+    facts->where[0] = facts->trace[0] = '\0'; // of an earlier look
+    note(signo, *info, context);
+    walk_stack();
+    errno = error;
+}
+
 [[noreturn]] void on_terminate() noexcept
 {
     if (const std::type_info* const type = ::getpid() == owner ? abi::__cxa_current_exception_type() : nullptr) {
@@ -158,6 +172,9 @@ void install_crash_handler(crash_facts& into) noexcept
         ::sigaction(signo, &action, nullptr);
     action.sa_sigaction = cofork_on_question;
     ::sigaction(question_signal(), &action, nullptr);
+    action.sa_flags = static_cast<int>(SA_SIGINFO | SA_ONSTACK | SA_RESTART);
+    action.sa_sigaction = cofork_on_look;
+    ::sigaction(look_signal(), &action, nullptr);
     terminate_before = std::set_terminate(on_terminate);
 }
 
@@ -170,6 +187,11 @@ void note_reason(const char* text) noexcept
 int question_signal() noexcept
 {
     return SIGRTMAX - 3;
+}
+
+int look_signal() noexcept
+{
+    return SIGRTMAX - 4;
 }
 
 } // namespace cofork::detail

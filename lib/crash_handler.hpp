@@ -19,5 +19,7 @@ void note_reason(const char* text) noexcept;
 
 /// The signal that asks where a process is: it writes the facts and kills itself.
 int question_signal() noexcept;
+/// Asks a worker where it is; it goes on.
+int look_signal() noexcept;
 
 } // namespace cofork::detail

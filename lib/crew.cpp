@@ -80,6 +80,8 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
         refusals_ = 0;
         return l->on_spawned(report.pid);
     }
+    if (report.news == nursery_news::seen)
+        return l->on_seen();
     if (report.news == nursery_news::refused) {
         --spawned_;
         refused(now, report.error);

@@ -241,8 +241,10 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
     }
     if (!target->began() && crew_.boot_timeout().count() > 0)
         next_look_ = std::min(next_look_, target->born() + crew_.boot_timeout());
-    if (c->opts().timeout.count() > 0)
-        next_look_ = std::min(next_look_, now + c->opts().timeout);
+    for (const auto time : {c->opts().timeout, c->opts().slow}) {
+        if (time.count() > 0)
+            next_look_ = std::min(next_look_, now + time);
+    }
     if (items->count > 1 || !target->idle())
         next_look_ = std::min(next_look_, now + crew::patience);
     target->dispatch(c, std::move(*items));

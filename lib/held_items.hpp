@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <utility>
 
 namespace cofork::detail {
@@ -41,6 +42,17 @@ public:
         if (last)
             batches_.pop_front();
         return {std::move(one), last};
+    }
+
+    /// Index and earlier attempts of the item behind `n` others.
+    std::optional<std::pair<std::uint64_t, std::uint32_t>> behind(std::size_t n) const noexcept
+    {
+        for (const batch& b : batches_) {
+            if (n < b.items.count)
+                return std::pair{b.items.first + n, b.items.attempt};
+            n -= b.items.count;
+        }
+        return {};
     }
 
     /// Gives all but the first `n` back to their calls.

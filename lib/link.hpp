@@ -90,6 +90,8 @@ public:
     // Told by the nursery.
     void on_spawned(int pid) noexcept;
     void on_refused() noexcept { on_ended({}); }
+    /// It has told where it is, if it could.
+    void on_seen();
     void on_ended(std::optional<nursery_report> report) noexcept;
     /// The owner is going: no callback reaches it any more, pending reads and writes are cancelled.
     void detach() noexcept;
@@ -135,6 +137,8 @@ private:
     void measure(call& owner) noexcept;
     bool late_to_boot(clock::time_point now) noexcept;
     std::optional<clock::time_point> look_at_items(clock::time_point now);
+    std::optional<clock::time_point> look_at_slow_item(clock::time_point now);
+    std::optional<clock::time_point> look_at_late_item(clock::time_point now, clock::duration timeout);
     bool makes_no_progress(clock::time_point now, clock::duration timeout);
     void harvest() noexcept;
     void end_when_quiet() noexcept;
@@ -164,6 +168,7 @@ private:
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
+    std::uint32_t asked_where_ = 0; // started() when it was asked where it is; 0: not yet
     std::uint64_t progress_seen_ = 0;
     clock::time_point quiet_since_{}; // since when nothing of that has changed, as far as we looked
     bool suspected_ = false;

@@ -45,9 +45,53 @@ std::optional<clock::time_point> link::look_at_items(clock::time_point now)
         harvest();
     if (held_.empty())
         return {};
+    const auto slow = look_at_slow_item(now);
     const auto timeout = held_.owner()->opts().timeout;
     if (timeout.count() <= 0)
+        return slow;
+    const auto late = look_at_late_item(now, timeout);
+    return late && slow ? std::min(*late, *slow) : late ? late : slow;
+}
+
+/// Asks, once, where an item is that takes long. Returns when to look again.
+std::optional<clock::time_point> link::look_at_slow_item(clock::time_point now)
+{
+    const auto slow = held_.owner()->opts().slow;
+    if (slow.count() <= 0)
         return {};
+    const auto since = running_since();
+    if (!since)
+        return now + slow; // it has not begun, or what it has done is on its way
+    if (now - *since < slow)
+        return *since + slow;
+    if (asked_where_ != page_.started())
+        nursery_->look(slot_, generation_);
+    asked_where_ = page_.started();
+    return now + slow; // the next one of its batch may have begun by then
+}
+
+void link::on_seen()
+{
+    if (held_.empty() || !alive() || asked_where_ != page_.started() || !running_since())
+        return; // it has gone on
+    const auto which = held_.behind(asked_where_ - 1 - inbox_.answered());
+    if (!which)
+        return;
+    slow_item told;
+    told.index = which->first;
+    told.attempt = which->second + 1;
+    told.pid = pid();
+    told.elapsed = std::max(clock::now() - *running_since(), clock::duration{0});
+    if (const auto said = page_.crash()) {
+        told.where = said->where;
+        told.backtrace = said->trace;
+    }
+    held_.owner()->is_slow(told);
+}
+
+/// Precondition: alive, it holds items, and they have a timeout.
+std::optional<clock::time_point> link::look_at_late_item(clock::time_point now, clock::duration timeout)
+{
     if (page_.started() - inbox_.answered() > held_.count()) {
         kill(kill_reason::protocol, "says that it has started more than it holds");
         return {};

@@ -78,6 +78,8 @@ private:
         std::uint64_t generation = 0;
         std::int64_t until = 0;               // when the wait for its answer or for its names is over; 0: no wait
         std::optional<nursery_report> ending; // to be told once the names of its crash are there
+        bool looked_at = false;               // it is to tell where it is, and goes on
+        bool naming = false;                  // and has told: its functions are being named
     };
 
     /// A worker that was asked where it is has so long to tell.
@@ -122,6 +124,18 @@ private:
             if (c.until == 0 || now < c.until)
                 continue;
             end_wait(c);
+            if (c.looked_at && !c.naming) {
+                c.naming = has_told(slot_of(c)) && symboliser_.ask(slot_of(c));
+                if (c.naming)
+                    begin_wait(c, naming_ms);
+                else
+                    tell_seen(c);
+                continue;
+            }
+            if (c.naming) {
+                symboliser_.give_up();
+                return tell_all_unnamed();
+            }
             if (c.pid != 0)
                 kill_family(c.pid); // it did not answer
             if (c.ending) {
@@ -162,6 +176,7 @@ private:
         case nursery_verb::spawn: return spawn(request, std::move(pipes[0]), std::move(pipes[1]));
         case nursery_verb::kill: return kill_child(request);
         case nursery_verb::question: return question_child(request);
+        case nursery_verb::look: return look_at_child(request);
         }
     }
 
@@ -198,7 +213,7 @@ private:
         }
         else {
             ::setpgid(pid, pid); // here and in the worker: whoever comes first
-            children_[request.slot] = {pid, request.generation, 0, {}};
+            children_[request.slot] = {pid, request.generation, 0, {}, false, false};
             report.pid = pid;
         }
         tell(report);
@@ -257,8 +272,33 @@ private:
         child& target = children_[request.slot];
         if (target.pid == 0 || target.generation != request.generation)
             return;
+        target.looked_at = target.naming = false;
         ::kill(target.pid, question_signal());
         begin_wait(target, answer_ms);
+    }
+
+    void look_at_child(const nursery_request& request) noexcept
+    {
+        child& target = children_[request.slot];
+        if (target.pid == 0 || target.generation != request.generation || target.until != 0)
+            return;
+        setup_.pages[request.slot].crash.stage.store(0, std::memory_order_release);
+        ::kill(target.pid, look_signal());
+        target.looked_at = true;
+        begin_wait(target, answer_ms);
+    }
+
+    std::uint32_t slot_of(const child& c) const noexcept { return static_cast<std::uint32_t>(&c - children_.data()); }
+    bool has_told(std::uint32_t slot) const noexcept
+    {
+        return setup_.pages[slot].crash.stage.load(std::memory_order_acquire) != 0;
+    }
+
+    void tell_seen(child& c) noexcept
+    {
+        end_wait(c);
+        c.looked_at = c.naming = false;
+        tell({nursery_news::seen, slot_of(c), c.generation, c.pid, 0, 0, 0, 0, 0});
     }
 
     /// Precondition: `pid` is a child that has not been reaped, so that neither number can be a stranger's.
@@ -299,11 +339,11 @@ private:
             if (c.pid != info.si_pid)
                 continue;
             end_wait(c);
+            c.looked_at = c.naming = false;
             c.pid = 0;
             c.ending = {nursery_news::ended, slot, c.generation, info.si_pid, 0, info.si_code, info.si_status,
                 nanoseconds(used.ru_utime) + nanoseconds(used.ru_stime), static_cast<std::uint64_t>(used.ru_maxrss) * 1024};
-            const bool told_why = setup_.pages[slot].crash.stage.load(std::memory_order_acquire) != 0;
-            if (told_why && symboliser_.ask(slot))
+            if (has_told(slot) && symboliser_.ask(slot))
                 begin_wait(c, naming_ms);
             else
                 tell_ending(c);
@@ -318,6 +358,8 @@ private:
             const auto slot = symboliser_.answer();
             if (slot && *slot < children_.size() && children_[*slot].ending)
                 tell_ending(children_[*slot]);
+            else if (slot && *slot < children_.size() && children_[*slot].naming)
+                tell_seen(children_[*slot]);
             else if (!slot)
                 break;
         }
@@ -330,6 +372,8 @@ private:
         for (child& c : children_) {
             if (c.ending)
                 tell_ending(c);
+            else if (c.naming)
+                tell_seen(c);
         }
     }
 

@@ -116,6 +116,11 @@ void nursery_client::question(std::uint32_t slot, std::uint64_t generation)
     post({{nursery_verb::question, slot, generation}, {}, {}});
 }
 
+void nursery_client::look(std::uint32_t slot, std::uint64_t generation)
+{
+    post({{nursery_verb::look, slot, generation}, {}, {}});
+}
+
 void nursery_client::post(request r)
 {
     unsent_.push_back(std::move(r));

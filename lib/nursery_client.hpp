@@ -64,6 +64,8 @@ public:
     void kill(std::uint32_t slot, std::uint64_t generation);
     /// The same, after the worker has had a moment to tell where it is.
     void question(std::uint32_t slot, std::uint64_t generation);
+    /// Asks the worker where it is: nursery_news::seen tells when the answer is in its page.
+    void look(std::uint32_t slot, std::uint64_t generation);
 
     /// Starts or stops hearing reports. While started, the executor's context has work.
     void watch(std::shared_ptr<nursery_user> user);

@@ -9,6 +9,7 @@ namespace cofork::detail {
 enum class nursery_verb : std::uint32_t {
     spawn = 1,    ///< carries two descriptors: read end of the job pipe, write end of the result pipe
     kill = 2,
+    look = 4,     ///< the worker is asked where it is, and goes on
     question = 3, ///< kill, after the worker was asked where it is: it has a moment to tell
 };
 
@@ -18,7 +19,7 @@ struct nursery_request {
     std::uint64_t generation; ///< of the worker in that slot: a late kill must not hit its successor
 };
 
-enum class nursery_news : std::uint32_t { spawned = 1, refused = 2, ended = 3 };
+enum class nursery_news : std::uint32_t { spawned = 1, refused = 2, ended = 3, seen = 4 };
 
 struct nursery_report {
     nursery_news news;

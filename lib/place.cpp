@@ -30,6 +30,8 @@ void check(const options& o)
         invalid("options::pause is negative");
     if (o.timeout.count() < 0)
         invalid("options::timeout is negative");
+    if (o.slow.count() < 0)
+        invalid("options::slow is negative");
     if (o.deadline.count() < 0)
         invalid("options::deadline is negative");
     if (o.attempts == 0)

@@ -199,6 +199,72 @@ TEST_CASE("of an item that takes too long the report says where it was", "[crash
     CHECK(std::chrono::steady_clock::now() - before < 2s);
 }
 
+namespace {
+
+std::vector<cofork::slow_item> seen; // on_slow captures no more than a pointer
+
+} // namespace
+
+KEPT int takes_its_time(int item)
+{
+    const auto end = std::chrono::steady_clock::now() + (item < 0 ? 300ms : 1ms);
+    while (std::chrono::steady_clock::now() < end)
+        std::this_thread::sleep_for(1ms);
+    return item;
+}
+
+TEST_CASE("an item that takes long is told while it runs, and goes on", "[crash][F43]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    const std::vector<int> items{1, -2, 3, -4, 5, 6};
+    for (const auto timeout : {0ms, 20'000ms}) {
+        seen.clear();
+        const cofork::options o{.timeout = timeout, .slow = 50ms, .chunk = items.size(), .on_slow = [](const cofork::slow_item& which) {
+            seen.push_back(which);
+        }};
+        CHECK(test::run(context, cofork::parallel(pool, takes_its_time, items, o)) == items);
+        REQUIRE(seen.size() == 2);
+        CHECK(seen[0].index == 1);
+        CHECK(seen[1].index == 3);
+        for (const cofork::slow_item& each : seen) {
+            CHECK(each.attempt == 1);
+            CHECK(each.elapsed >= 50ms);
+            CHECK(each.pid > 0);
+            CHECK_THAT(each.backtrace, ContainsSubstring("takes_its_time(int)"));
+        }
+        CHECK(pool.stats().ended == 0);
+    }
+}
+
+TEST_CASE("an item that takes long and cannot be asked is told all the same", "[crash][F43]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    seen.clear();
+    const auto deaf = [](int item) {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::sigprocmask(SIG_SETMASK, &all, nullptr);
+        return takes_its_time(item);
+    };
+    const cofork::options o{.slow = 30ms, .on_slow = [](const cofork::slow_item& which) { seen.push_back(which); }};
+    CHECK(test::run(context, cofork::run(pool, +deaf, -1, o)) == -1);
+    REQUIRE(seen.size() == 1);
+    CHECK(seen[0].backtrace.empty());
+    test::still_works(context, pool);
+}
+
+TEST_CASE("a crash after a look is told as the crash", "[crash][F43]")
+{
+    const test::leaves_nothing nothing;
+    const auto outcome = failure_of([](int item) { return takes_its_time(-item) + reads_null(item); }, {.slow = 20ms});
+    CHECK(outcome.signal == SIGSEGV);
+    CHECK_THAT(outcome.what, ContainsSubstring("in reads_null(int)"));
+}
+
 TEST_CASE("a child of f crashes on its own", "[crash][F85]")
 {
     const test::leaves_nothing nothing;

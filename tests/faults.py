@@ -55,7 +55,7 @@ ROWS = {
     40: ("The program reads results slowly", ""),
     41: ("A million items at once", ""),
     42: ("Both pipes of a worker are full", ""),
-    43: ("A slow item is told and goes on", "not offered"),
+    43: ("A slow item is told and goes on", ""),
     44: ("Locks that other threads hold at the fork", ""),
     45: ("fork fails", ""),
     46: ("pipe fails", ""),

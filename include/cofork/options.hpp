@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstddef>
 #include <limits>
+#include <string>
 #include <type_traits>
 
 namespace cofork {
@@ -44,6 +45,16 @@ constexpr bool operator&(retry_on a, retry_on b) noexcept
     return (static_cast<unsigned>(a) & static_cast<unsigned>(b)) != 0;
 }
 
+/// An item that takes long, and goes on.
+struct slow_item {
+    std::size_t index = 0;  ///< of the item
+    int pid = 0;            ///< of its worker
+    unsigned attempt = 0;   ///< 1: the first
+    std::chrono::nanoseconds elapsed{0}; ///< since its start
+    std::string where{};     ///< the function it is in, when the worker could tell
+    std::string backtrace{}; ///< a line per function
+};
+
 /// Options of one call. Write only what differs:
 ///
 ///     co_await cofork::parallel(parse, documents, {.workers = 8, .timeout = 2s});
@@ -54,6 +65,7 @@ struct options {
     unsigned workers = all_cpus;         ///< most workers at once; 0 = run here, serially, same contract
     std::chrono::nanoseconds pause{0};   ///< least time between two item starts, over all workers; first at once
     std::chrono::nanoseconds timeout{0}; ///< per item, from its own start; the worker is killed. 0 = none
+    std::chrono::nanoseconds slow{0};    ///< an item that runs so long is told to on_slow, once, and goes on; 0 = none
     std::chrono::nanoseconds deadline{0}; ///< for the whole call, from its start; 0 = none
     std::chrono::steady_clock::time_point until = std::chrono::steady_clock::time_point::max(); ///< the same as a moment, for
                                          ///< a call that serves a request with a deadline of its own
@@ -68,6 +80,9 @@ struct options {
     std::size_t total = 0;               ///< for progress when the range has no size
     progress_ref progress{};             ///< cofork::progress_bar, or anything with update(progress_state const&)
     trivial_fn<void(failure const&)> on_error{}; ///< called for every failed attempt, at once
+    trivial_fn<void(slow_item const&)> on_slow{}; ///< called for an item that runs longer than `slow`. Its worker is asked where
+                                         ///< it is by a signal: system calls of f may end with EINTR (signal(7)).
+                                         ///< Not with workers = 0
     std::size_t max_result = std::size_t{64} << 20; ///< bytes; a larger encoded result fails its item
     const policy* sandbox = nullptr;     ///< without a pool: what workers may do; must stay until the call has started
     int priority = 0;                    ///< pool: items of a call start before those of calls with a lower one

@@ -44,6 +44,11 @@ void nursery_client::question(std::uint32_t slot, std::uint64_t generation)
     post({{nursery_verb::question, slot, generation}, {}, {}});
 }
 
+void nursery_client::look(std::uint32_t slot, std::uint64_t generation)
+{
+    post({{nursery_verb::look, slot, generation}, {}, {}});
+}
+
 void nursery_client::post(request r)
 {
     fuzz::machine::here().ask(this, r.what, std::move(r.jobs), std::move(r.results));
@@ -215,6 +220,11 @@ bool machine::serve_request(bool refuse)
         for (const auto& w : std::vector{workers}) {
             if (!w->is(slot, generation))
                 continue;
+            if (verb == nursery_verb::look) {
+                w->tell_where_it_is();
+                reports_.push_back({nursery_news::seen, slot, generation, 0, 0, 0, 0});
+                continue;
+            }
             if (verb == nursery_verb::question)
                 w->tell_where_it_is();
             w->die(CLD_KILLED, SIGKILL);
