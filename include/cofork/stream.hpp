@@ -5,6 +5,7 @@
 #include <cofork/detail/start.hpp>
 
 #include <asio/awaitable.hpp>
+#include <asio/system_executor.hpp>
 #include <asio/use_awaitable.hpp>
 
 #include <deque>

@@ -6,6 +6,7 @@
 #include <cofork/pool.hpp>
 
 #include <asio/async_result.hpp>
+#include <asio/system_executor.hpp>
 #include <asio/use_awaitable.hpp>
 
 #include <concepts>
