@@ -5,7 +5,6 @@
 #include <cofork/detail/start.hpp>
 
 #include <asio/awaitable.hpp>
-#include <asio/system_executor.hpp>
 #include <asio/use_awaitable.hpp>
 
 #include <deque>
@@ -359,7 +358,7 @@ private:
     void wait(Handler handler)
     {
         if (!ex_) {
-            if constexpr (std::same_as<asio::associated_executor_t<Handler>, asio::system_executor>)
+            if constexpr (!detail::brings_executor<Handler>)
                 throw std::system_error{make_error_code(errc::invalid_options),
                     "this completion token brings no executor: give the stream one, as in stream(executor, f, items)"};
             else

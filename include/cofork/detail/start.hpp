@@ -5,6 +5,7 @@
 #include <cofork/options.hpp>
 #include <cofork/pool.hpp>
 
+#include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
 #include <asio/system_executor.hpp>
 #include <asio/use_awaitable.hpp>
@@ -32,6 +33,14 @@ inline constexpr bool is_awaitable_token<asio::use_awaitable_t<E>> = true;
 template <template <typename...> class Adapter, typename E, typename... More>
 inline constexpr bool is_awaitable_token<Adapter<asio::use_awaitable_t<E>, More...>> = true;
 
+struct no_executor {};
+
+/// Whether a handler comes with an executor of its own. Which one Asio takes for a handler without one depends on its version.
+template <typename Handler>
+concept brings_executor = !std::same_as<asio::associated_executor_t<Handler, no_executor>, no_executor>
+    && !std::same_as<asio::associated_executor_t<Handler, no_executor>, asio::system_executor>
+    && std::convertible_to<asio::associated_executor_t<Handler, no_executor>, asio::any_io_executor>;
+
 /// Where a call runs, in a form that can be kept: a token may start it later.
 struct own_place { // a snapshot, on the handler's executor
     static constexpr bool snapshot = true;
@@ -39,9 +48,8 @@ struct own_place { // a snapshot, on the handler's executor
     template <typename Handler>
     asio::any_io_executor executor(const Handler& handler) const
     {
-        using associated = asio::associated_executor_t<Handler>;
         static_assert(
-            std::convertible_to<associated, asio::any_io_executor> && !std::same_as<associated, asio::system_executor>,
+            brings_executor<Handler>,
             "cofork: this completion token brings no executor: pass one first, as in parallel(executor, f, items, {}, token)");
         return asio::get_associated_executor(handler);
     }
