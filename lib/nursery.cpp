@@ -399,10 +399,10 @@ private:
         while (!untold_.empty()) {
             if (::send(setup_.control, &untold_.front(), sizeof untold_.front(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
                 untold_.pop_front();
-            else if (errno == EAGAIN || errno == ENOBUFS || errno == ENOMEM)
+            else if (errno == EAGAIN)
                 return;
             else if (errno != EINTR)
-                end();
+                end(); // the parent is gone; or there is no memory, and nobody knows for how long: it makes another one
         }
     }
 

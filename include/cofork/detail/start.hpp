@@ -7,7 +7,9 @@
 
 #include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
-#include <asio/system_executor.hpp>
+#include <asio/execution/context.hpp>
+#include <asio/query.hpp>
+#include <asio/system_context.hpp>
 #include <asio/use_awaitable.hpp>
 
 #include <concepts>
@@ -35,11 +37,17 @@ inline constexpr bool is_awaitable_token<Adapter<asio::use_awaitable_t<E>, More.
 
 struct no_executor {};
 
-/// Whether a handler comes with an executor of its own. Which one Asio takes for a handler without one depends on its version.
-template <typename Handler>
-concept brings_executor = !std::same_as<asio::associated_executor_t<Handler, no_executor>, no_executor>
-    && !std::same_as<asio::associated_executor_t<Handler, no_executor>, asio::system_executor>
-    && std::convertible_to<asio::associated_executor_t<Handler, no_executor>, asio::any_io_executor>;
+/// Of Asio's own pool of threads, which has no loop: as use_future has it. From Asio 1.28 on its type does not tell; the call
+/// then fails with errc::threads_running.
+template <typename Executor>
+concept of_system_context = requires(const Executor& ex) {
+    { asio::query(ex, asio::execution::context) } -> std::same_as<asio::system_context&>;
+};
+
+/// Whether a handler comes with the executor of a loop. Which one Asio takes for a handler without one depends on its version.
+template <typename Handler, typename Executor = asio::associated_executor_t<Handler, no_executor>>
+concept brings_executor = !std::same_as<Executor, no_executor> && !of_system_context<Executor>
+    && std::convertible_to<Executor, asio::any_io_executor>;
 
 /// Where a call runs, in a form that can be kept: a token may start it later.
 struct own_place { // a snapshot, on the handler's executor
