@@ -1,5 +1,6 @@
 // What the two ways of the bytes have in common. Each test runs on both, whatever COFORK_TRANSPORT says outside.
 
+#include "support/asio_backend.hpp"
 #include "support/catch.hpp"
 #include "support/leaves_nothing.hpp"
 #include "support/seccomp.hpp"
@@ -523,6 +524,8 @@ TEST_CASE("a forked child has no memory of the ring", "[channel][F78]")
 
 TEST_CASE("where io_uring is forbidden from the start the reactor carries the bytes", "[channel][seccomp][F47]")
 {
+    if (test::asio_waits_by_ring)
+        SKIP("Asio itself needs io_uring here");
     const int error = GENERATE(EPERM, ENOSYS);
     const bool set_up_allowed = GENERATE(false, true);
     CAPTURE(error, set_up_allowed);
@@ -544,6 +547,8 @@ TEST_CASE("where io_uring is forbidden from the start the reactor carries the by
 
 TEST_CASE("where io_uring is forbidden to a running program the bytes go on", "[channel][seccomp][F47][F48]")
 {
+    if (test::asio_waits_by_ring)
+        SKIP("Asio itself needs io_uring here");
     const std::string complaint = test::complaint_of_child([]() -> std::string {
         const wish by{transport_kind::ring};
         asio::io_context context;
@@ -562,6 +567,8 @@ TEST_CASE("where io_uring is forbidden to a running program the bytes go on", "[
 
 TEST_CASE("cancel ends even what the ring cannot give back any more", "[channel][seccomp][cancel][F48]")
 {
+    if (test::asio_waits_by_ring)
+        SKIP("Asio itself needs io_uring here");
     const bool completes = GENERATE(false, true);
     CAPTURE(completes);
     const std::string complaint = test::complaint_of_child([&]() -> std::string {
@@ -596,6 +603,8 @@ TEST_CASE("cancel ends even what the ring cannot give back any more", "[channel]
 
 TEST_CASE("a context that ends while the ring is forbidden keeps what the kernel may write to", "[channel][seccomp][F48]")
 {
+    if (test::asio_waits_by_ring)
+        SKIP("Asio itself needs io_uring here");
     const std::string complaint = test::complaint_of_child([]() -> std::string {
         const wish by{transport_kind::ring};
         std::weak_ptr<listener> user;

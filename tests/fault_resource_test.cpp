@@ -1,5 +1,6 @@
 // Too few processes, too few descriptors, no io_uring; what workers inherit and what they leave behind.
 
+#include "support/asio_backend.hpp"
 #include "support/faults.hpp"
 #include "support/seccomp.hpp"
 
@@ -176,6 +177,8 @@ TEST_CASE("without descriptors a call goes on with fewer workers or fails, and l
 
 TEST_CASE("where io_uring is refused the same calls run on the reactor", "[fault][F47]")
 {
+    if (test::asio_waits_by_ring)
+        SKIP("Asio itself needs io_uring here");
     const test::leaves_nothing nothing;
     const shared_board shared;
     const int error = GENERATE(EPERM, ENOSYS, EMFILE, ENOMEM);
