@@ -1,6 +1,7 @@
 // server: blocking, crash-prone work put out of an Asio server's process.
 //
-// Shows: a pool made first in main(), one line in the coroutine that serves a request, what a killed worker does to it.
+// Shows: a pool made first in main(), one line in the coroutine that serves a request, what a killed worker does to it, and
+//        an end that loses no request: Ctrl-C or SIGTERM.
 // Try:   ./server 8080, then: curl localhost:8080/21  (42 after a moment)
 //                             curl localhost:8080/0   (the worker crashes; this request alone fails)
 //        or kill -9 a cofork-worker while it works.
@@ -13,11 +14,13 @@
 #include <asio/ip/tcp.hpp>
 #include <asio/read_until.hpp>
 #include <asio/signal_set.hpp>
+#include <asio/steady_timer.hpp>
 #include <asio/write.hpp>
 
 #include <cstdlib>
 #include <iostream>
 #include <string>
+#include <system_error>
 #include <thread>
 
 using asio::ip::tcp;
@@ -51,19 +54,44 @@ static asio::awaitable<void> serve(cofork::pool& pool, tcp::socket client)
 {
     std::string request;
     co_await asio::async_read_until(client, asio::dynamic_buffer(request, 8192), "\r\n\r\n", asio::use_awaitable);
-    const std::string body = co_await answer(pool, number_in(request));
-    const std::string reply = "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size())
+    std::string status = "200 OK";
+    std::string body;
+    try {
+        body = co_await answer(pool, number_in(request));
+    }
+    catch (const std::system_error& e) { // of the pool, not of an item: it is closed or overloaded
+        status = "503 Service Unavailable";
+        body = std::string{e.what()} + "\n";
+    }
+    const std::string reply = "HTTP/1.1 " + status + "\r\nConnection: close\r\nContent-Length: " + std::to_string(body.size())
         + "\r\n\r\n" + body;
     co_await asio::async_write(client, asio::buffer(reply), asio::use_awaitable);
 }
 
-static asio::awaitable<void> accept_all(cofork::pool& pool, tcp::acceptor acceptor)
+static asio::awaitable<void> accept_all(cofork::pool& pool, tcp::acceptor& acceptor)
 {
     for (;;) {
         auto client = co_await acceptor.async_accept(asio::use_awaitable);
         asio::co_spawn(acceptor.get_executor(), serve(pool, std::move(client)), asio::detached);
     }
 }
+
+// [the end]
+/// Takes no more connections, lets what is being worked on end, for ten seconds at most, and then the workers.
+static asio::awaitable<void> end_well(cofork::pool& pool, tcp::acceptor& acceptor)
+{
+    asio::signal_set stop{acceptor.get_executor(), SIGINT, SIGTERM};
+    co_await stop.async_wait(asio::use_awaitable);
+    acceptor.close();
+    asio::steady_timer patience{acceptor.get_executor(), 10s};
+    patience.async_wait([&](std::error_code ec) {
+        if (!ec)
+            pool.close(); // kills what still runs; its requests get errc::pool_closed
+    });
+    co_await pool.async_drain();
+    patience.cancel();
+}
+// [end]
 
 int main(int argc, char** argv)
 {
@@ -74,8 +102,7 @@ int main(int argc, char** argv)
     tcp::acceptor acceptor{context, {asio::ip::address_v4::loopback(), port}};
     std::cout << "listening on http://localhost:" << acceptor.local_endpoint().port() << "/" << std::endl;
 
-    asio::signal_set stop{context, SIGINT, SIGTERM};
-    stop.async_wait([&](std::error_code, int) { context.stop(); });
-    asio::co_spawn(context, accept_all(pool, std::move(acceptor)), asio::detached);
+    asio::co_spawn(context, accept_all(pool, acceptor), asio::detached);
+    asio::co_spawn(context, end_well(pool, acceptor), asio::detached);
     context.run();
 }
