@@ -44,7 +44,7 @@ constexpr int items_of_cpu = 20;
 constexpr uid_t nobody = 65534;
 
 // landlock(7). Debian 12's <linux/landlock.h> knows the first two versions only.
-constexpr std::uint64_t fs_execute = 1U << 0, fs_read_file = 1U << 2, fs_read_dir = 1U << 3;
+constexpr std::uint64_t fs_read_file = 1U << 2, fs_read_dir = 1U << 3;
 constexpr std::uint64_t fs_of_version_1 = (1U << 13) - 1, fs_refer = 1U << 13, fs_truncate = 1U << 14, fs_ioctl = 1U << 15;
 constexpr std::uint64_t net_bind = 1U << 0, net_connect = 1U << 1;
 constexpr std::uint64_t scope_abstract_socket = 1U << 0, scope_signal = 1U << 1;
