@@ -80,6 +80,12 @@ constexpr const char* deadly[] = {
     "mq_open", "personality", "setsid", "setpgid",
 };
 
+/// libseccomp's own macros for these are C.
+constexpr scmp_arg_cmp argument(unsigned which, scmp_compare how, scmp_datum_t mask_or_value, scmp_datum_t value = 0) noexcept
+{
+    return {which, how, mask_or_value, value};
+}
+
 /// A filter on its way. Only here does libseccomp speak.
 class filter {
 public:
@@ -136,12 +142,13 @@ private:
 void allow_memory(filter& f)
 {
     // Shared memory is counted by no limit, and code that was made at run time is not ours to run.
-    f.rule("mmap", SCMP_ACT_ALLOW, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0), SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_TYPE, MAP_PRIVATE));
-    f.rule("mmap", SCMP_ACT_ERRNO(EPERM), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
-    f.rule("mmap", SCMP_ACT_ERRNO(EPERM), SCMP_A3(SCMP_CMP_MASKED_EQ, MAP_SHARED, MAP_SHARED));
+    f.rule("mmap", SCMP_ACT_ALLOW, argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0),
+        argument(3, SCMP_CMP_MASKED_EQ, MAP_TYPE, MAP_PRIVATE));
+    f.rule("mmap", SCMP_ACT_ERRNO(EPERM), argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
+    f.rule("mmap", SCMP_ACT_ERRNO(EPERM), argument(3, SCMP_CMP_MASKED_EQ, MAP_SHARED, MAP_SHARED));
     for (const char* const call : {"mprotect", "pkey_mprotect"}) {
-        f.rule(call, SCMP_ACT_ALLOW, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
-        f.rule(call, SCMP_ACT_ERRNO(EPERM), SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
+        f.rule(call, SCMP_ACT_ALLOW, argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+        f.rule(call, SCMP_ACT_ERRNO(EPERM), argument(2, SCMP_CMP_MASKED_EQ, PROT_EXEC, PROT_EXEC));
     }
 }
 
@@ -149,8 +156,8 @@ void allow_memory(filter& f)
 void allow_own_signals(filter& f)
 {
     for (const char* const call : {"kill", "tgkill"}) {
-        f.rule(call, SCMP_ACT_ALLOW, SCMP_A0_32(SCMP_CMP_EQ, own_pid_placeholder));
-        f.rule(call, SCMP_ACT_KILL_PROCESS, SCMP_A0_32(SCMP_CMP_NE, own_pid_placeholder));
+        f.rule(call, SCMP_ACT_ALLOW, argument(0, SCMP_CMP_EQ, own_pid_placeholder));
+        f.rule(call, SCMP_ACT_KILL_PROCESS, argument(0, SCMP_CMP_NE, own_pid_placeholder));
     }
 }
 
@@ -159,21 +166,21 @@ void allow_files(filter& f, bool any_readable)
     constexpr unsigned writes = O_WRONLY | O_RDWR | O_CREAT | O_TRUNC | O_APPEND;
     // The argument is a bit set whose lowest two bits are an enumeration: O_RDONLY is 0 of them.
     if (any_readable) {
-        f.rule("openat", SCMP_ACT_ALLOW, SCMP_A2(SCMP_CMP_MASKED_EQ, writes, 0));
-        f.rule("open", SCMP_ACT_ALLOW, SCMP_A1(SCMP_CMP_MASKED_EQ, writes, 0));
+        f.rule("openat", SCMP_ACT_ALLOW, argument(2, SCMP_CMP_MASKED_EQ, writes, 0));
+        f.rule("open", SCMP_ACT_ALLOW, argument(1, SCMP_CMP_MASKED_EQ, writes, 0));
         f.rule("newfstatat", SCMP_ACT_ALLOW);
         f.rule("getdents64", SCMP_ACT_ALLOW);
         for (const unsigned bit : {unsigned{O_WRONLY}, unsigned{O_RDWR}, unsigned{O_CREAT}, unsigned{O_TRUNC}, unsigned{O_APPEND}}) {
-            f.rule("openat", SCMP_ACT_ERRNO(EACCES), SCMP_A2(SCMP_CMP_MASKED_EQ, bit, bit));
-            f.rule("open", SCMP_ACT_ERRNO(EACCES), SCMP_A1(SCMP_CMP_MASKED_EQ, bit, bit));
+            f.rule("openat", SCMP_ACT_ERRNO(EACCES), argument(2, SCMP_CMP_MASKED_EQ, bit, bit));
+            f.rule("open", SCMP_ACT_ERRNO(EACCES), argument(1, SCMP_CMP_MASKED_EQ, bit, bit));
         }
     }
     else {
         f.rule("openat", SCMP_ACT_ERRNO(EACCES));
         f.rule("open", SCMP_ACT_ERRNO(EACCES));
         // fstat(2) of glibc is this call with an empty path.
-        f.rule("newfstatat", SCMP_ACT_ALLOW, SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
-        f.rule("newfstatat", SCMP_ACT_ERRNO(EACCES), SCMP_A3(SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, 0));
+        f.rule("newfstatat", SCMP_ACT_ALLOW, argument(3, SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, AT_EMPTY_PATH));
+        f.rule("newfstatat", SCMP_ACT_ERRNO(EACCES), argument(3, SCMP_CMP_MASKED_EQ, AT_EMPTY_PATH, 0));
         f.rule("getdents64", SCMP_ACT_ERRNO(EACCES));
     }
     f.rule("openat2", SCMP_ACT_ERRNO(ENOSYS)); // its flags lie in memory, where a filter cannot look
@@ -209,7 +216,7 @@ std::vector<sock_filter> strict_filter(const policy& wanted)
     allow_own_signals(f);
     allow_files(f, !wanted.readable.empty());
     // To ask for a limit is harmless: the third argument is the new one.
-    f.rule("prlimit64", SCMP_ACT_ALLOW, SCMP_A0_32(SCMP_CMP_EQ, 0), SCMP_A2(SCMP_CMP_EQ, 0));
+    f.rule("prlimit64", SCMP_ACT_ALLOW, argument(0, SCMP_CMP_EQ, 0), argument(2, SCMP_CMP_EQ, 0));
     return f.program();
 }
 
