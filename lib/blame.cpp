@@ -74,6 +74,7 @@ failure blame(const worker_end& end, const page_view& page, int pid, bool is_tar
     failure why;
     why.kind = failure_kind::crashed;
     why.pid = pid;
+    why.output = page.printed();
     if (const auto since = page.last_start())
         why.elapsed = std::max(std::chrono::steady_clock::now() - *since, std::chrono::steady_clock::duration{0});
     if (end.told && end.told->code == CLD_EXITED)

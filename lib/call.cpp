@@ -3,6 +3,7 @@
 #include "dispatcher.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <typeinfo>
 
 #include <cxxabi.h>
@@ -27,10 +28,16 @@ std::string readable(const std::type_info& type)
     return text;
 }
 
+std::uint64_t next_number() noexcept
+{
+    static std::atomic<std::uint64_t> calls = 0;
+    return calls.fetch_add(1, std::memory_order_relaxed) + 1;
+}
+
 } // namespace
 
 call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
-    : job_{std::move(work)}, options_{o}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
+    : job_{std::move(work)}, number_{next_number()}, options_{o}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
       deadline_{std::min(o.deadline.count() > 0 ? now + o.deadline : clock::time_point::max(), o.until)}, size_{job_->size()}
 {
     progress_.total = size_.value_or(o.total);
@@ -184,27 +191,32 @@ std::optional<clock::time_point> call::waits_until(clock::time_point now) const
     return gate_.opens_at();
 }
 
-void call::value(const item_run& one, byte_view result, int pid)
+std::size_t call::queued() const noexcept
 {
+    std::size_t items = stopping_ ? 0 : remaining().value_or(0);
+    for (const item_run& r : again_)
+        items += r.count;
+    return items;
+}
+
+void call::value(const item_run& one, byte_view result, const attempt_facts& by)
+{
+    failure why;
     try {
         job_->deliver(one.first, result);
-        settled(false);
-        return;
+        ended(event_kind::finish, one, by, nullptr);
+        return settled({});
     }
     catch (const std::exception& e) {
-        failure why;
-        why.kind = failure_kind::exception;
         why.what = std::string{"the result could not be decoded: "} + e.what();
         why.type = readable(typeid(e));
-        why.pid = pid;
-        failed(one, std::move(why));
     }
     catch (...) {
-        failure why;
         why.what = "the result could not be decoded";
-        why.pid = pid;
-        failed(one, std::move(why));
     }
+    why.kind = failure_kind::exception;
+    why.pid = by.pid;
+    failed(one, std::move(why), by);
 }
 
 bool call::again_allowed(const failure& why) const noexcept
@@ -225,30 +237,35 @@ bool call::again_allowed(const failure& why) const noexcept
     return false;
 }
 
-void call::failed(item_run one, failure why)
+void call::failed(item_run one, failure why, const attempt_facts& by)
 {
-    if (stopping_) { // it was killed because the call ends, or ended while it did
-        settled(true);
-        return;
-    }
     why.index = one.first;
     why.attempts = one.attempt + 1;
+    if (stopping_) { // it was killed because the call ends, or ended while it did
+        ended(event_kind::finish, one, by, &why);
+        return settled(failure_kind::cancelled);
+    }
     try {
         if (options_.on_error)
             options_.on_error(why);
     }
     catch (...) {
         stop(std::current_exception(), cancel_mode::kill);
-        return settled(true);
+        ended(event_kind::finish, one, by, &why);
+        return settled(why.kind);
     }
     try {
         if (why.attempts < options_.attempts && again_allowed(why)) {
+            ended(event_kind::retry, one, by, &why);
             ++progress_.retried;
+            if (counts)
+                ++counts->retried;
             ++one.attempt;
             give_back(std::move(one));
             return;
         }
-        settled(true);
+        ended(event_kind::finish, one, by, &why);
+        settled(why.kind);
         const bool go_on = job_->deliver(why);
         if (!go_on)
             stop(std::make_exception_ptr(item_error{std::move(why)}), cancel_mode::kill);
@@ -269,12 +286,17 @@ void call::is_slow(const slow_item& which) noexcept
     }
 }
 
-void call::settled(bool failed) noexcept
+void call::settled(std::optional<failure_kind> failed) noexcept
 {
     --running_;
     --unsettled_;
     ++progress_.done;
     progress_.failed += failed ? 1 : 0;
+    if (!counts)
+        return;
+    ++counts->done;
+    if (failed)
+        ++counts->failed[*failed];
 }
 
 void call::stop(std::exception_ptr why, cancel_mode mode) noexcept

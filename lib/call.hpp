@@ -3,6 +3,7 @@
 
 #include "item_run.hpp"
 #include "pace.hpp"
+#include "tally.hpp"
 
 #include <cofork/detail/job.hpp>
 #include <cofork/detail/place.hpp>
@@ -37,6 +38,7 @@ public:
     void abandon() noexcept override;
     /// Set before the call is given to its place.
     std::weak_ptr<dispatcher> home;
+    std::shared_ptr<tally> counts;
 
     // What may start.
 
@@ -50,15 +52,24 @@ public:
     void started(clock::time_point when) noexcept;
     bool gated() const noexcept { return options_.pause.count() > 0; }
 
+    /// Whether each item is to be measured, for those who listen to events.
+    bool measured() const noexcept { return options_.on_event || (counts && counts->listener); }
+    /// Items are on their way to a worker.
+    void given(clock::time_point now) noexcept;
+    /// An item is being started.
+    void starts(std::uint64_t index, std::uint32_t attempt, unsigned worker, int pid) noexcept;
+
     // What came of it.
 
     /// Takes an encoded result of the item `one`; a result that cannot be decoded is a failure of the item.
-    void value(const item_run& one, byte_view result, int pid);
+    void value(const item_run& one, byte_view result, const attempt_facts& by);
     /// An attempt failed: `why` lacks index and attempts. Starts the item again or ends it.
-    void failed(item_run one, failure why);
+    void failed(item_run one, failure why, const attempt_facts& by);
+    /// To those who listen. `e` lacks what concerns this call.
+    void tell(event e) noexcept;
     /// An item runs for longer than options::slow.
     void is_slow(const slow_item& which) noexcept;
-    void measured(std::size_t items, std::chrono::nanoseconds busy) noexcept { batches_.measured(items, busy); }
+    void cost(std::size_t items, std::chrono::nanoseconds busy) noexcept;
 
     // How it ends.
 
@@ -78,7 +89,9 @@ public:
     clock::time_point deadline() const noexcept { return deadline_; }
     void report_progress(clock::time_point now, unsigned busy, bool last = false) noexcept;
 
-    std::size_t done() const noexcept { return progress_.done; }
+    std::uint64_t number() const noexcept { return number_; }
+    /// Items that are to be started, as far as is known.
+    std::size_t queued() const noexcept;
     /// Items were settled since the last report.
     bool progressed() const noexcept { return progress_.done + progress_.retried != reported_; }
 
@@ -89,9 +102,12 @@ private:
     std::size_t batch_limit(unsigned workers) const;
     std::optional<std::size_t> remaining() const;
     bool again_allowed(const failure& why) const noexcept;
-    void settled(bool failed) noexcept;
+    void settled(std::optional<failure_kind> failed) noexcept;
+    void ended(event_kind what, const item_run& one, const attempt_facts& by, const failure* why);
 
     std::shared_ptr<job> job_;
+    std::uint64_t number_;
+    bool given_any_ = false;
     options options_;
     gate gate_;
     clock::time_point last_start_ = clock::time_point::min();

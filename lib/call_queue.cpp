@@ -87,7 +87,6 @@ std::shared_ptr<call> call_queue::take_over(clock::time_point now, unsigned busy
     if (!c)
         return nullptr;
     c->report_progress(now, busy, true);
-    done_ += c->done();
     return c;
 }
 
@@ -114,11 +113,11 @@ clock::time_point call_queue::wakes(clock::time_point now) const
     return first;
 }
 
-std::uint64_t call_queue::done() const noexcept
+std::size_t call_queue::queued() const noexcept
 {
-    std::uint64_t sum = done_;
+    std::size_t sum = 0;
     for (const auto& c : served_)
-        sum += c->done();
+        sum += c->queued();
     return sum;
 }
 

@@ -41,8 +41,8 @@ public:
 
     /// When the next of them has something to do, if nothing happens before.
     clock::time_point wakes(clock::time_point now) const;
-    /// Items that were settled, of all calls that there ever were.
-    std::uint64_t done() const noexcept;
+    /// Items of the calls that are served that wait for a worker, as far as is known.
+    std::size_t queued() const noexcept;
 
 private:
     using line = std::deque<std::shared_ptr<call>>;
@@ -53,7 +53,6 @@ private:
     std::size_t most_;
     line served_;  // the highest priority first; of one priority, who comes next
     line waiting_; // likewise
-    std::uint64_t done_ = 0; // of those that are over
     clock::time_point next_progress_ = clock::time_point::max();
 };
 

@@ -34,7 +34,8 @@ constexpr unsigned most_refusals = 6;
 crew::crew(
     const asio::any_io_executor& strand, const crew_setup& setup, link_user& user,
     std::shared_ptr<std::recursive_mutex> guard)
-    : strand_{strand}, setup_{setup}, user_{user}, guard_{std::move(guard)}, slots_(setup.workers)
+    : strand_{strand}, setup_{setup}, user_{user}, guard_{std::move(guard)}, slots_(setup.workers),
+      had_one_(setup.workers)
 {
 }
 
@@ -78,6 +79,8 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
         return;
     if (report.news == nursery_news::spawned) {
         refusals_ = 0;
+        respawned_ += had_one_[report.slot] ? 1 : 0;
+        had_one_[report.slot] = true;
         return l->on_spawned(report.pid);
     }
     if (report.news == nursery_news::seen)
@@ -89,6 +92,8 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
     }
     ++ended_;
     killed_ += l->killed() ? 1 : 0;
+    cpu_ += std::chrono::nanoseconds{static_cast<std::int64_t>(report.cpu_ns)};
+    peak_memory_ = std::max<std::size_t>(peak_memory_, report.peak_bytes);
     barren_ = l->began() ? 0 : barren_;
     refusals_ = 0; // its process and its descriptors are free for another
     no_spawn_before_ = {};
@@ -165,8 +170,29 @@ void crew::count_into(pool_stats& s) const noexcept
     s.spawned = spawned_;
     s.ended = ended_;
     s.killed = killed_;
+    s.respawned = respawned_;
     s.workers = live();
     s.busy = busy();
+    s.cpu = cpu_;
+    s.peak_memory = peak_memory_;
+    for (const auto& l : links()) {
+        s.started += l->started_unanswered();
+        if (l->living_pid() == 0)
+            continue;
+        s.cpu += processor_time_of(l->living_pid());
+        s.peak_memory = std::max(s.peak_memory, peak_memory_of(l->living_pid()));
+    }
+    setup_.counts->count_into(s);
+}
+
+std::vector<worker_state> crew::states(clock::time_point now) const
+{
+    std::vector<worker_state> all;
+    for (const auto& l : links()) {
+        if (!l->gone())
+            all.push_back(l->state(now));
+    }
+    return all;
 }
 
 clock::time_point crew::wait_for_more() noexcept
@@ -199,7 +225,8 @@ std::shared_ptr<link> crew::hire(clock::time_point now)
     const auto free = std::ranges::find(slots_, nullptr);
     const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
     *free = link::start(strand_, *nursery_, slot, ++generations_, user_, guard_);
-    (*free)->begin(now, {setup_.boot_timeout, setup_.life.ender ? farewell : link::silence, setup_.rules.get()});
+    (*free)->begin(now, {setup_.counts.get(), had_one_[slot], setup_.boot_timeout,
+                            setup_.life.ender ? farewell : link::silence, setup_.rules.get()});
     ++spawned_; // its replies may come before the news of it
     if (live() == 1)
         next_growth_ = now + first_growth;

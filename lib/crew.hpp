@@ -34,6 +34,7 @@ struct crew_setup {
     std::chrono::nanoseconds boot_timeout{0}; ///< kill it when it is not ready by then; 0 = never
     std::size_t max_calls = 0; ///< that are served at once; 0 = any number
     when_full overload = when_full::wait;
+    std::shared_ptr<tally> counts = std::make_shared<tally>();
 };
 
 /// Used on the strand of its place, which serialises everything.
@@ -72,6 +73,8 @@ public:
     /// How many more items a worker may get before it is replaced; of a new one, when there is none.
     std::size_t allowance(const link* l) const noexcept;
     void count_into(pool_stats& s) const noexcept;
+    const std::shared_ptr<tally>& counts() const noexcept { return setup_.counts; }
+    std::vector<worker_state> states(clock::time_point now) const;
 
     // Who comes and goes.
 
@@ -154,6 +157,10 @@ private:
     std::uint64_t spawned_ = 0;
     std::uint64_t ended_ = 0;
     std::uint64_t killed_ = 0;
+    std::uint64_t respawned_ = 0;
+    std::vector<bool> had_one_;      // slots that have had a worker
+    std::chrono::nanoseconds cpu_{0}; // of workers that have ended
+    std::size_t peak_memory_ = 0;     // likewise
     unsigned early_ends_ = 0;  // workers that ended before their first item, since one did not
     bool early_end_ = false;   // one of these nobody has been told of
     clock::time_point last_early_end_{};

@@ -60,6 +60,7 @@ void dispatcher::add(std::shared_ptr<call> c)
     const lock held{*guard_};
     if (!strand_)
         return c->finish(failed_call(errc::pool_closed));
+    c->counts = crew_.counts();
     arriving_.push_back(c);
     try {
         on_strand([this, c] {
@@ -247,7 +248,7 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
     }
     if (items->count > 1 || !target->idle())
         next_look_ = std::min(next_look_, now + crew::patience);
-    target->dispatch(c, std::move(*items));
+    target->dispatch(c, std::move(*items), now);
     return true;
 }
 
@@ -339,10 +340,16 @@ pool_stats dispatcher::stats() const
     const lock held{*guard_};
     pool_stats now;
     crew_.count_into(now);
-    now.done = calls_.done();
+    now.queued = calls_.queued();
     now.calls = calls_.served();
     now.waiting = calls_.waiting();
     return now;
+}
+
+std::vector<worker_state> dispatcher::worker_states() const
+{
+    const lock held{*guard_};
+    return crew_.states(clock::now());
 }
 
 protection dispatcher::enforced() const

@@ -60,6 +60,7 @@ public:
     void abandon(const std::shared_ptr<call>& c) noexcept;
 
     pool_stats stats() const;
+    std::vector<worker_state> worker_states() const;
     protection enforced() const;
     bool is_sandboxed() const noexcept { return crew_.is_sandboxed(); }
 

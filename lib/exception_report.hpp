@@ -20,10 +20,12 @@ namespace cofork::detail {
 /// of memory must still be able to say so.
 class exception_report {
 public:
-    byte_view of_current_exception(std::uint64_t elapsed_ns) noexcept
+    /// `output`: the end of what the item has printed, at most max_output bytes.
+    byte_view of_current_exception(std::uint64_t elapsed_ns, byte_view output = {}) noexcept
     {
         store(bytes_.data(), elapsed_ns);
         set_type(abi::__cxa_current_exception_type());
+        set_output(output);
         try {
             throw;
         }
@@ -47,8 +49,15 @@ private:
         store(bytes_.data() + sizeof(std::uint64_t), length);
         std::memcpy(bytes_.data() + report_lead, name, length);
         size_ = report_lead + length;
-        text_end_ = size_ + max_what;
         std::free(readable);
+    }
+
+    void set_output(byte_view output) noexcept
+    {
+        store(bytes_.data() + sizeof(std::uint64_t) + sizeof(std::uint32_t), static_cast<std::uint32_t>(output.size()));
+        std::copy(output.begin(), output.end(), bytes_.data() + size_);
+        size_ += output.size();
+        text_end_ = size_ + max_what;
     }
 
     void append(const char* text) noexcept

@@ -4,6 +4,7 @@
 //   job pipe     batch := job_header captures item*        item := u64 size, bytes     (no items when by_index)
 //   result pipe  reply := reply_header payload             "ready" (or "unfit"), then one for each started item, in the order
 //                                                          of their starts
+//                payload, of a measured batch := item_usage, then what it else is
 //
 // Host byte order and no version field: both ends are forks of one image, so they agree by construction. The parent
 // still distrusts every field of a reply: a worker may be hostile, or scribble over its memory before it crashes.
@@ -22,7 +23,8 @@ struct job_header {
     std::uint32_t magic;
     std::uint32_t epoch;        ///< items of an older epoch than the page's were given to another worker: skip them
     std::uint32_t count;        ///< items of this batch
-    std::uint32_t by_index;     ///< 1: items are first, first + 1, ... of the snapshot; 0: their bytes follow
+    std::uint16_t by_index;     ///< 1: items are first, first + 1, ... of the snapshot; 0: their bytes follow
+    std::uint16_t measured;     ///< 1: each reply begins with what its item has used
     std::uint64_t first;        ///< index of the first item
     std::uint64_t entry;        ///< address of the pool's entry; 0 = what the snapshot inherited
     std::uint64_t captures;     ///< bytes of f that follow the header
@@ -34,7 +36,8 @@ static_assert(std::has_unique_object_representations_v<job_header>); // padding 
 
 enum class reply_kind : std::uint8_t {
     value = 1, ///< payload: the encoded result
-    threw = 2, ///< payload: u64 ns from the item's start, u32 length of the type's name, the name, the text
+    threw = 2, ///< payload: u64 ns from the item's start, u32 length of the type's name, u32 length of what the item has
+               ///< printed, the name, what it has printed, the text
     limit = 3, ///< payload: as threw
     unfit = 4, ///< payload: as threw; the worker's state could not be made, it exits
     ready = 5, ///< first of all: the state is made, items are taken. Payload: u32 cofork::protection, or nothing
@@ -44,7 +47,7 @@ enum class reply_kind : std::uint8_t {
 struct reply_header {
     std::uint16_t magic;
     reply_kind kind;
-    std::uint8_t reserved; ///< 0
+    std::uint8_t ran;       ///< how long the item took: its duration_class
     std::uint32_t sequence; ///< how many items this worker had started before
     std::uint64_t size;     ///< bytes of payload
 };
@@ -52,12 +55,23 @@ struct reply_header {
 inline constexpr std::uint16_t reply_magic = 0x7263; // "cr" in memory
 static_assert(sizeof(reply_header) == 16);
 
+/// What one item has used. Said by the worker, so for people.
+struct item_usage {
+    std::uint64_t began;  ///< steady clock, ns
+    std::uint64_t ran;    ///< ns
+    std::uint64_t cpu;    ///< ns of its process meanwhile
+    std::uint64_t memory; ///< bytes: the most that its process has had resident
+};
+static_assert(std::has_unique_object_representations_v<item_usage>);
+
 /// Longest text of an exception that travels, and longest name of its type.
 inline constexpr std::size_t max_what = 16 * 1024;
 inline constexpr std::size_t max_type = 1024;
+/// Of what an item has printed the end travels.
+inline constexpr std::size_t max_output = 4 * 1024;
 /// Longest payload of a reply that is not a value.
-inline constexpr std::size_t report_lead = sizeof(std::uint64_t) + sizeof(std::uint32_t);
-inline constexpr std::size_t max_report = report_lead + max_type + max_what;
+inline constexpr std::size_t report_lead = sizeof(std::uint64_t) + 2 * sizeof(std::uint32_t);
+inline constexpr std::size_t max_report = sizeof(item_usage) + report_lead + max_type + max_output + max_what;
 
 /// Beyond this no sum of sizes could be trusted, whatever options::max_result says.
 inline constexpr std::uint64_t longest_reply = std::uint64_t{1} << 60;
@@ -67,8 +81,6 @@ constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std:
 {
     if (h.magic != reply_magic)
         return "bad magic number";
-    if (h.reserved != 0)
-        return "reserved bits set";
     if (h.kind < reply_kind::value || h.kind > reply_kind::no_memory)
         return "unknown kind of reply";
     if (h.sequence != next)

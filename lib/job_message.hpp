@@ -33,7 +33,8 @@ job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::
     head->reserve(sizeof(job_header) + captures.size() + (together ? payload.size() : 0));
     store(
         head->data(), job_header{
-                          job_magic, epoch, items.count, items.bytes ? 0u : 1u, items.first,
+                          job_magic, epoch, items.count, static_cast<std::uint16_t>(items.bytes ? 0 : 1),
+                          static_cast<std::uint16_t>(owner.measured() ? 1 : 0), items.first,
                           reinterpret_cast<std::uint64_t>(work.code()), captures.size(), owner.opts().max_result});
     head->insert(head->end(), captures.begin(), captures.end());
     if (together)

@@ -52,13 +52,19 @@ void link::begin(clock::time_point now, const link_terms& terms) noexcept
     terms_ = terms;
 }
 
-void link::dispatch(std::shared_ptr<call> owner, item_run items)
+void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now)
 {
     std::vector<segment> message = job_message(*owner, items, page_.epoch(), default_pipe);
     if (message.size() > 1)
         ::fcntl(jobs_read_.get(), F_SETPIPE_SZ, large_pipe); // refused above the user's share: slower, still right
+    for (const segment& part : message)
+        terms_.counts->sent += part.bytes.size();
+    owner->given(now);
     std::ranges::move(message, std::back_inserter(unsent_));
+    const bool free = held_.empty();
     held_.add(std::move(owner), std::move(items));
+    if (free && held_.owner()->measured())
+        tell_starts(inbox_.answered() + 1);
     if (!channel_->writing())
         write_more();
     if (!channel_->reading())
@@ -116,6 +122,8 @@ void link::arrived(std::size_t bytes) noexcept
         return;
     if (const char* const wrong = inbox_.arrived(bytes))
         return distrust(wrong);
+    if (!held_.empty() && held_.owner()->measured())
+        tell_starts(inbox_.answered() + started_unanswered());
     if (!large_results_ && inbox_.expects_large()) {
         large_results_ = true;
         ::fcntl(results_fd_, F_SETPIPE_SZ, large_pipe);
@@ -131,7 +139,11 @@ void link::harvest() noexcept
 
 std::uint64_t link::max_result() const noexcept
 {
-    return held_.empty() ? 0 : held_.owner()->opts().max_result;
+    if (held_.empty())
+        return 0;
+    const call& owner = *held_.owner();
+    const std::uint64_t most = owner.opts().max_result;
+    return owner.measured() ? most + std::min<std::uint64_t>(sizeof(item_usage), ~most) : most;
 }
 
 void link::distrust(const char* why) noexcept
@@ -157,15 +169,13 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         if (payload.size() == sizeof enforced_)
             enforced_ = load<protection>(payload.data());
         inbox_.begin();
+        tell_spawn();
         return true;
     }
-    std::optional<report> said;
-    if (header.kind != reply_kind::value) {
-        said = read_report(payload);
+    if (header.kind == reply_kind::unfit) {
+        const auto said = read_report(payload);
         if (!said)
             return reject("malformed report of an exception");
-    }
-    if (header.kind == reply_kind::unfit) {
         unfit_ = said->what;
         inbox_.begin();
         return true;
@@ -177,13 +187,24 @@ bool link::take_reply(const reply_header& header, byte_view payload)
     if (static_cast<std::int32_t>(page_.finished() - header.sequence) < 1)
         return reject("reply for an item that it has not finished");
     const std::shared_ptr<call> owner = held_.owner();
+    attempt_facts by;
+    terms_.counts->received += sizeof header + payload.size();
+    if (!take_usage(*owner, header, payload, by))
+        return reject("reply without what its item has used");
+    std::optional<report> said;
+    if (header.kind != reply_kind::value) {
+        said = read_report(payload);
+        if (!said)
+            return reject("malformed report of an exception");
+    }
     const item_run one = pop_front();
+    tell_start(one, header.sequence, *owner);
     if (const auto last = owner->gated() ? page_.last_start() : std::nullopt)
         owner->started(*last);
     if (!said)
-        owner->value(one, payload, pid());
+        owner->value(one, payload, by);
     else
-        owner->failed(one, thrown(header.kind, *said));
+        owner->failed(one, thrown(header.kind, *said), by);
     return !distrusted_;
 }
 
@@ -198,6 +219,7 @@ failure link::thrown(reply_kind kind, const report& said) const
     why.elapsed = said.elapsed;
     why.type = said.type;
     why.what = said.what;
+    why.output = said.output;
     why.pid = pid();
     return why;
 }
@@ -218,7 +240,7 @@ void link::measure(call& owner) noexcept
     const std::uint32_t finished = page_.finished();
     const std::uint32_t items = finished - measured_from_;
     if (items > 0 && busy >= busy_seen_)
-        owner.measured(items, busy - busy_seen_);
+        owner.cost(items, busy - busy_seen_);
     busy_seen_ = busy;
     measured_from_ = finished;
 }
@@ -231,7 +253,10 @@ std::uint32_t link::started_unanswered() const noexcept
 
 void link::take_back()
 {
-    held_.keep(page_.raise_epoch() - inbox_.answered());
+    const std::uint32_t started = page_.raise_epoch();
+    if (static_cast<std::int32_t>(told_ - started) > 0)
+        told_ = started; // it will not begin that one
+    held_.keep(started - inbox_.answered());
     if (held_.empty() && channel_) // nothing is pending on an idle worker
         channel_->cancel_read();
 }
@@ -261,6 +286,7 @@ void link::retire()
 void link::on_spawned(int pid) noexcept
 {
     pid_ = pid;
+    tell_spawn();
 }
 
 void link::on_ended(std::optional<nursery_report> report) noexcept
@@ -311,12 +337,21 @@ void link::judge() noexcept
     std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;
     if (n == 0 && !held_.empty() && ready_ && reason_ == kill_reason::none && ++held_.first().losses >= most_losses)
         n = 1; // whatever its page says
+    if (n == 0)
+        tell_crash(nullptr, nullptr);
     for (; n > 0; --n) {
         const bool is_target = inbox_.answered() == target_sequence_;
         const std::shared_ptr<call> owner = held_.owner();
         const item_run one = pop_front();
+        tell_start(one, inbox_.answered(), *owner);
         inbox_.skip();
-        owner->failed(one, blame({end_, reason_, detail_, terms_.rules}, page_, pid(), is_target));
+        failure why = blame({end_, reason_, detail_, terms_.rules}, page_, pid(), is_target);
+        why.index = one.first;
+        why.attempts = one.attempt + 1;
+        if (n == 1)
+            tell_crash(&why, owner.get());
+        const attempt_facts by = lost(why);
+        owner->failed(one, std::move(why), by);
     }
     held_.keep(0);
 }

@@ -48,6 +48,8 @@ private:
 
 /// What a worker is started under.
 struct link_terms {
+    tally* counts;                  ///< of its place, which outlives it
+    bool successor;                 ///< of another worker in its slot
     std::chrono::nanoseconds boot;  ///< it may take so long to get ready; 0 = for ever
     std::chrono::nanoseconds leave; ///< and so long to go when it is told to
     const sandbox_rules* rules;     ///< null: none
@@ -70,7 +72,7 @@ public:
     void begin(clock::time_point now, const link_terms& terms) noexcept;
 
     /// Sends items to the worker. Precondition: alive(), and all that it holds are of the same call.
-    void dispatch(std::shared_ptr<call> owner, item_run items);
+    void dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now);
 
     /// Takes back what it has not started. Afterwards it starts nothing of what it holds.
     void take_back();
@@ -104,10 +106,13 @@ public:
     clock::time_point born() const noexcept { return born_; }
     bool idle() const noexcept { return held_.empty(); }
     bool killed() const noexcept { return reason_ != kill_reason::none; }
+    /// By the nursery's word; 0 while it has not come, and once it has ended.
+    int living_pid() const noexcept { return ended_ ? 0 : pid_; }
     /// It ended by itself, and not because of an item.
     bool failed_to_begin() const noexcept;
     /// The item that it is to start next has not been started yet.
     bool waiting_to_start() const noexcept { return !held_.empty() && started_unanswered() == 0; }
+    std::uint32_t started_unanswered() const noexcept;
     std::size_t batches() const noexcept { return held_.batches(); }
     std::size_t held_items() const noexcept { return held_.count(); }
     /// Items that wait behind the one that runs.
@@ -115,7 +120,11 @@ public:
     const call* owner() const noexcept { return held_.owner().get(); }
     std::uint32_t slot() const noexcept { return slot_; }
     std::uint64_t generation() const noexcept { return generation_; }
+    /// Replies may come before the nursery's news of their worker.
+    int pid() const noexcept { return pid_ != 0 ? pid_ : page_.pid(); }
     std::uint64_t answered() const noexcept { return inbox_.answered(); }
+    /// What it does now.
+    worker_state state(clock::time_point now) const;
     /// Text of the exception that kept it from making its state; empty when none did.
     const std::string& unfit() const noexcept { return unfit_; }
     /// It has said that it is ready, and then what holds it in.
@@ -132,6 +141,9 @@ private:
     std::uint64_t max_result() const noexcept override;
     bool take_reply(const reply_header& header, byte_view payload) override;
     failure thrown(reply_kind kind, const report& said) const;
+    bool take_usage(const call& owner, const reply_header& header, byte_view& payload, attempt_facts& by) const noexcept;
+    attempt_facts lost(const failure& why) const noexcept;
+    void tell_crash(const failure* why, call* owner) noexcept;
     void arrived(std::size_t bytes) noexcept;
     void distrust(const char* why) noexcept;
     void measure(call& owner) noexcept;
@@ -144,9 +156,9 @@ private:
     void end_when_quiet() noexcept;
     void drain() noexcept;
     void judge() noexcept;
-    /// Replies may come before the nursery's news of their worker.
-    int pid() const noexcept { return pid_ != 0 ? pid_ : page_.pid(); }
-    std::uint32_t started_unanswered() const noexcept;
+    void tell_spawn() noexcept;
+    void tell_starts(std::uint32_t until) noexcept;
+    void tell_start(const item_run& one, std::uint32_t which, call& owner) noexcept;
     item_run pop_front() noexcept;
 
     nursery_client* nursery_;
@@ -168,6 +180,8 @@ private:
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
+    bool told_spawn_ = false;
+    std::uint32_t told_ = 0;        // items whose start was told to those who listen
     std::uint32_t asked_where_ = 0; // started() when it was asked where it is; 0: not yet
     std::uint64_t progress_seen_ = 0;
     clock::time_point quiet_since_{}; // since when nothing of that has changed, as far as we looked

@@ -1,10 +1,12 @@
 #include "nursery.hpp"
 
 #include "crash_handler.hpp"
+#include "output_taps.hpp"
 #include "process.hpp"
 #include "symboliser.hpp"
 #include "worker.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <csignal>
@@ -40,6 +42,7 @@ public:
         setup_.control = above_stdio(owned_fd{setup.control}).release();
         close_others(std::array{setup_.control});
         settle();
+        taps_.emplace(setup.pages, setup.slots, setup.life.output);
         parent_ = owned_fd{pidfd_open(setup_.parent)};
         sigset_t child_ends;
         ::sigemptyset(&child_ends);
@@ -51,12 +54,16 @@ public:
     {
         if (!ended_ || ::getppid() != setup_.parent) // it died before we could watch it
             ::_exit(EXIT_FAILURE);
+        std::vector<pollfd> watched;
         for (;;) {
             const short control = untold_.empty() ? POLLIN : POLLIN | POLLOUT;
-            std::array<pollfd, 4> watched{{{setup_.control, control, 0}, {ended_.get(), POLLIN, 0},
-                {parent_.get(), POLLIN, 0}, {symboliser_.descriptor(), POLLIN, 0}}};
+            watched.assign({{setup_.control, control, 0}, {ended_.get(), POLLIN, 0}, {parent_.get(), POLLIN, 0},
+                {symboliser_.descriptor(), POLLIN, 0}});
+            const std::size_t own = watched.size();
+            taps_->watch(watched);
             if (::poll(watched.data(), watched.size(), patience()) < 0 && errno != EINTR)
                 end();
+            taps_->serve(watched.data() + own);
             if (watched[2].revents != 0)
                 end();
             if (watched[1].revents != 0)
@@ -86,6 +93,10 @@ private:
     static constexpr std::int64_t answer_ms = 20;
     /// The symboliser reads debug information the first time: ample for most programs.
     static constexpr std::int64_t naming_ms = 2000;
+
+    /// When it ends, what workers printed and the program's stdout did not take is tried for so long: less than the program
+    /// waits for the nursery.
+    static constexpr int last_words_ms = 200;
 
     static std::int64_t now_ms() noexcept
     {
@@ -204,14 +215,17 @@ private:
     {
         nursery_report report{nursery_news::spawned, request.slot, request.generation, 0, 0, 0, 0, 0, 0};
         // Received short of descriptors: the limit of this process (EMFILE) cut the message.
-        const pid_t pid = jobs && results ? ::fork() : -1;
+        const bool whole = jobs && results && taps_->open(request.slot);
+        const pid_t pid = whole ? ::fork() : -1;
         if (pid == 0)
             become_worker(request.slot, std::move(jobs), std::move(results));
         if (pid < 0) {
             report.news = nursery_news::refused;
-            report.error = jobs && results ? errno : EMFILE;
+            report.error = whole ? errno : EMFILE;
+            taps_->close(request.slot);
         }
         else {
+            taps_->forked(request.slot, pid);
             ::setpgid(pid, pid); // here and in the worker: whoever comes first
             children_[request.slot] = {pid, request.generation, 0, {}, false, false};
             report.pid = pid;
@@ -228,14 +242,19 @@ private:
         ::prctl(PR_SET_NAME, "cofork-worker");
         const int jobs_fd = jobs.release();
         const int results_fd = results.release();
-        close_others(std::array{std::min(jobs_fd, results_fd), std::max(jobs_fd, results_fd)});
+        std::vector<int> printing;
+        taps_->redirect(slot, printing);
+        std::vector<int> kept{jobs_fd, results_fd};
+        kept.insert(kept.end(), printing.begin(), printing.end());
+        std::ranges::sort(kept);
+        close_others(kept);
         (void)parent_.release(); // their numbers are closed already
         (void)ended_.release();
         keep_only_page(slot);
         raise_oom_score();
         ++worker_depth;
         unblock_signals();
-        worker_setup setup{jobs_fd, results_fd, setup_.pages + slot, setup_.life};
+        worker_setup setup{jobs_fd, results_fd, setup_.pages + slot, setup_.life, printing};
         if (slot < setup_.kept)
             setup.life.idle_ns = 0;
         worker_main(setup);
@@ -341,6 +360,7 @@ private:
             end_wait(c);
             c.looked_at = c.naming = false;
             c.pid = 0;
+            taps_->close(slot);
             c.ending = {nursery_news::ended, slot, c.generation, info.si_pid, 0, info.si_code, info.si_status,
                 nanoseconds(used.ru_utime) + nanoseconds(used.ru_stime), static_cast<std::uint64_t>(used.ru_maxrss) * 1024};
             if (has_told(slot) && symboliser_.ask(slot))
@@ -423,6 +443,9 @@ private:
             info = {};
             kill_adopted();
         }
+        for (std::uint32_t slot = 0; slot < children_.size(); ++slot)
+            taps_->close(slot);
+        taps_->flush(last_words_ms);
         ::_exit(EXIT_SUCCESS);
     }
 
@@ -452,6 +475,7 @@ private:
     owned_fd parent_; // a pidfd: a fork elsewhere in the program may hold the control socket open past its death
     owned_fd ended_;
     symboliser symboliser_;
+    std::optional<output_taps> taps_; // made once the program's descriptors are closed
     int waiting_ = 0; // children with a time limit
     std::deque<nursery_report> untold_; // while the parent's socket is full
 };

@@ -7,12 +7,25 @@
 // hurt the items that it holds itself.
 
 #include "crash_facts.hpp"
+#include "frame.hpp"
 
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 
 namespace cofork::detail {
+
+/// What a worker prints is read by its nursery, which has to know of which item it is.
+struct printed_facts {
+    std::atomic<std::uint64_t> index;    ///< of the item that runs
+    std::atomic<std::uint32_t> printing; ///< that item's sequence, plus 1; 0 between items. Written by the worker
+    std::atomic<std::uint32_t> taking;   ///< 1: the nursery is looking whose the output is that it takes: the worker waits
+
+    // By the nursery.
+    std::atomic<std::uint32_t> whose; ///< value of `printing` when what is in `end` was printed
+    std::atomic<std::uint32_t> size;  ///< bytes in `end`
+    char end[max_output];             ///< the last that this item has printed
+};
 
 struct page {
     static constexpr std::size_t bytes = 64 * 1024;
@@ -28,8 +41,9 @@ struct page {
 
     alignas(64) std::atomic<std::uint64_t> flushed; ///< bytes of the reply stream before out[0]
     std::atomic<std::uint32_t> filled;              ///< bytes of whole replies in out
-    std::byte out[bytes - 128 - sizeof(crash_facts)];
+    std::byte out[bytes - 128 - sizeof(printed_facts) - sizeof(crash_facts)];
 
+    printed_facts printed;
     crash_facts crash;
 };
 

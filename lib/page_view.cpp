@@ -1,5 +1,6 @@
 #include "page_view.hpp"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -15,6 +16,9 @@ page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
     page_.busy = 0;
     page_.flushed = 0;
     page_.filled = 0;
+    page_.printed.printing = 0;
+    page_.printed.whose = 0;
+    page_.printed.size = 0;
     page_.crash.stage = 0;
     page_.crash.signal = 0;
     page_.crash.pc = page_.crash.depth = page_.crash.has_address = page_.crash.stack_overflow = 0;
@@ -78,6 +82,14 @@ std::optional<crash_report> page_view::crash() const
     r.where = text(facts.where);
     r.trace = text(facts.trace);
     return r;
+}
+
+std::string page_view::printed() const
+{
+    const printed_facts& facts = page_.printed;
+    if (facts.whose.load(std::memory_order_acquire) != started())
+        return {};
+    return {facts.end, std::min<std::size_t>(facts.size.load(std::memory_order_acquire), sizeof facts.end)};
 }
 
 std::vector<std::byte> page_view::unwritten(std::uint64_t position) const

@@ -51,6 +51,9 @@ public:
     /// Once it is dead, if it told anything. Throws std::bad_alloc.
     std::optional<crash_report> crash() const;
 
+    /// The end of what the item had printed that was started last, once the worker is dead. Throws std::bad_alloc.
+    std::string printed() const;
+
     /// The whole replies that it has finished and not written, from `position` of its reply stream on. Empty when there
     /// are none, or they are on their way through the pipe. Throws std::bad_alloc.
     std::vector<std::byte> unwritten(std::uint64_t position) const;

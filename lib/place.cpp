@@ -78,6 +78,8 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
         check(o);
         if (o.workers == 0 && o.sandbox)
             invalid("options::sandbox is for workers, and options::workers is 0");
+        if (o.workers == 0 && o.output != output_mode::inherit)
+            invalid("options::output is for what workers write, and options::workers is 0");
         if (o.workers == 0)
             return start_serial(ex, o, std::move(work));
         crew_setup setup;
@@ -86,13 +88,19 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
         if (o.sandbox)
             setup.rules = make_rules(*o.sandbox);
         setup.life.rules = setup.rules.get();
+        setup.life.output = o.output;
+        options of_call = o;
+        if (o.on_event) { // of the place: it is also told of its workers
+            setup.counts->listener = o.on_event;
+            of_call.on_event = {};
+        }
         setup.with_threads = o.with_threads;
         setup.fresh = o.fresh;
         auto place = std::make_shared<dispatcher>(ex, setup);
         place->one_call = true;
         if (work->size() != 0u)
             place->fork_now();
-        auto c = std::make_shared<call>(work, o, clock::now());
+        auto c = std::make_shared<call>(work, of_call, clock::now());
         c->home = place;
         place->add(c);
         return c;
@@ -118,6 +126,8 @@ std::shared_ptr<call_handle> start_in_pool(pool& where, const options& o, std::s
             invalid("f takes a worker's state as its first argument, and pool_options::init makes none of that type");
         if (o.sandbox)
             invalid("options::sandbox is for a call without a pool: a pool has pool_options::sandbox");
+        if (o.output != output_mode::inherit)
+            invalid("options::output is for a call without a pool: a pool has pool_options::output");
         if (o.workers == 0) {
             if (where.is_sandboxed())
                 invalid("options::workers is 0, and the pool has a sandbox: there is no worker that it could hold");

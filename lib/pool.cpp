@@ -35,7 +35,9 @@ detail::crew_setup setup_of(const pool_options& options)
         invalid("pool_options::fini takes a state of another type than the one that init makes");
     setup.least = options.min_workers;
     setup.rules = detail::make_rules(options.sandbox);
-    setup.life = {nullptr, init.get(), fini.get(), options.idle.count(), options.max_growth, setup.rules.get()};
+    setup.life = {nullptr, init.get(), fini.get(), options.idle.count(), options.max_growth, setup.rules.get(),
+        options.output};
+    setup.counts = std::make_shared<detail::tally>(options.on_event);
     setup.with_threads = options.with_threads;
     setup.fresh = options.fresh;
     setup.max_items = options.max_items;
@@ -93,6 +95,11 @@ void pool::resize(unsigned workers)
 pool_stats pool::stats() const
 {
     return dispatcher_->stats();
+}
+
+std::vector<worker_state> pool::worker_states() const
+{
+    return dispatcher_->worker_states();
 }
 
 bool pool::is_sandboxed() const noexcept

@@ -11,6 +11,7 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace cofork::detail {
@@ -171,6 +172,28 @@ std::size_t resident_bytes(const owned_fd& statm) noexcept
     const unsigned long shared = std::strtoul(at, &at, 10); // with files and shared memory
     static const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
     return (resident - std::min(resident, shared)) * page;
+}
+
+std::chrono::nanoseconds processor_time_of(pid_t pid) noexcept
+{
+    clockid_t clock{};
+    timespec used{};
+    if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &used) != 0)
+        return {};
+    return std::chrono::seconds{used.tv_sec} + std::chrono::nanoseconds{used.tv_nsec};
+}
+
+std::size_t peak_memory_of(pid_t pid) noexcept
+{
+    char text[2048];
+    std::snprintf(text, sizeof text, "/proc/%d/status", static_cast<int>(pid));
+    const owned_fd status{::open(text, O_RDONLY | O_CLOEXEC)};
+    const ssize_t got = status ? ::read(status.get(), text, sizeof text - 1) : -1;
+    if (got <= 0)
+        return 0;
+    text[got] = '\0';
+    const char* const peak = std::strstr(text, "VmHWM:");
+    return peak ? std::strtoul(peak + std::strlen("VmHWM:"), nullptr, 10) * 1024 : 0;
 }
 
 namespace {

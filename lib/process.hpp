@@ -5,6 +5,7 @@
 
 #include <sys/types.h>
 
+#include <chrono>
 #include <cstddef>
 #include <span>
 
@@ -57,6 +58,11 @@ owned_fd open_statm() noexcept;
 /// What this process has in memory and shares with no file (statm of proc(5)): pages that it still shares with its parent
 /// are counted. 0 when it cannot be told. Allocates nothing.
 std::size_t resident_bytes(const owned_fd& statm) noexcept;
+
+/// What another process of ours has used so far; 0 when it has ended.
+std::chrono::nanoseconds processor_time_of(pid_t pid) noexcept;
+/// The most that it has had resident (VmHWM of proc(5)); 0 also when there is no /proc.
+std::size_t peak_memory_of(pid_t pid) noexcept;
 
 /// How many workers this process is inside of: 0 in the program, 1 in its workers, 2 in the workers of those.
 inline unsigned worker_depth = 0;

@@ -34,18 +34,19 @@ public:
 
     reply_stream(int fd, page& shared) noexcept : fd_{fd}, page_{shared} {}
 
-    void add(reply_kind kind, std::uint32_t sequence, byte_view payload) noexcept
+    /// `ran`: a duration_class. The payload is `lead` and then `rest`.
+    void add(reply_kind kind, std::uint8_t ran, std::uint32_t sequence, byte_view lead, byte_view rest) noexcept
     {
-        const reply_header header{reply_magic, kind, 0, sequence, payload.size()};
-        const std::size_t whole = sizeof header + payload.size();
+        const reply_header header{reply_magic, kind, ran, sequence, lead.size() + rest.size()};
+        const std::size_t whole = sizeof header + lead.size() + rest.size();
         if (whole > sizeof page_.out - held_)
             flush();
         if (whole > sizeof page_.out)
-            return write_through(header, payload);
+            return write_through(header, lead, rest);
         store(page_.out + held_, header);
-        if (!payload.empty())
-            std::memcpy(page_.out + held_ + sizeof header, payload.data(), payload.size());
-        held_ += whole;
+        held_ += sizeof header;
+        append(lead);
+        append(rest);
         // Only now do the bytes exist for a parent that looks into the page: whole replies or nothing.
         page_.filled.store(static_cast<std::uint32_t>(held_), std::memory_order_release);
     }
@@ -86,13 +87,20 @@ private:
         std::atomic_thread_fence(std::memory_order_seq_cst);
     }
 
-    void write_through(const reply_header& header, byte_view payload) noexcept
+    void append(byte_view more) noexcept
+    {
+        if (!more.empty())
+            std::memcpy(page_.out + held_, more.data(), more.size());
+        held_ += more.size();
+    }
+
+    void write_through(const reply_header& header, byte_view lead, byte_view rest) noexcept
     {
         std::array<std::byte, sizeof header> bytes;
         store(bytes.data(), header);
-        send(bytes.data(), bytes.size());
-        send(payload.data(), payload.size());
-        advance(sizeof header + payload.size());
+        for (const byte_view part : {byte_view{bytes}, lead, rest})
+            send(part.data(), part.size());
+        advance(sizeof header + lead.size() + rest.size());
         last_flush_ = now_ns();
     }
 

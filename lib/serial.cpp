@@ -1,6 +1,7 @@
 #include "serial.hpp"
 
 #include "failed_call.hpp"
+#include "process.hpp"
 
 #include <cofork/error.hpp>
 
@@ -102,6 +103,20 @@ void serial::run_one(const item_run& one)
 {
     const auto started = clock::now();
     call_.started(started);
+    if (call_.measured())
+        call_.starts(one.first, one.attempt, 0, ::getpid());
+    const auto cpu_before = call_.measured() ? processor_time_of(::getpid()) : std::chrono::nanoseconds{0};
+    const auto facts = [&] {
+        attempt_facts by;
+        by.pid = ::getpid();
+        by.ended = clock::now();
+        by.ran = by.ended - started;
+        if (call_.measured()) {
+            by.cpu = processor_time_of(::getpid()) - cpu_before;
+            by.memory = peak_memory_of(::getpid());
+        }
+        return by;
+    };
     result_.clear();
     try {
         encoder out{result_, call_.opts().max_result};
@@ -116,7 +131,7 @@ void serial::run_one(const item_run& one)
     catch (...) {
         failure why = describe_current_exception();
         why.elapsed = clock::now() - started;
-        return call_.failed(one, std::move(why));
+        return call_.failed(one, std::move(why), facts());
     }
     const auto elapsed = clock::now() - started;
     if (call_.opts().timeout.count() > 0 && elapsed >= call_.opts().timeout) {
@@ -125,9 +140,9 @@ void serial::run_one(const item_run& one)
         why.what = "did not end in time; it ran in this process, where it cannot be stopped";
         why.pid = ::getpid();
         why.elapsed = elapsed;
-        return call_.failed(one, std::move(why));
+        return call_.failed(one, std::move(why), facts());
     }
-    call_.value(one, result_, ::getpid());
+    call_.value(one, result_, facts());
 }
 
 void serial::wait_until(clock::time_point when)

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
@@ -56,7 +57,7 @@ struct refusal {
 
 /// What libraries try and can do without. The errors are those that they expect.
 constexpr refusal refused[] = {
-    {"ioctl", ENOTTY}, {"clone3", ENOSYS}, {"clone", EAGAIN}, {"fork", EAGAIN}, {"vfork", EAGAIN}, {"memfd_create", ENOSYS},
+    {"clone3", ENOSYS}, {"clone", EAGAIN}, {"fork", EAGAIN}, {"vfork", EAGAIN}, {"memfd_create", ENOSYS},
     {"prctl", EPERM}, {"sched_setaffinity", EPERM}, {"sched_setscheduler", EPERM}, {"setpriority", EPERM},
     {"setrlimit", EPERM}, {"mlock", EPERM}, {"mlock2", EPERM}, {"mlockall", EPERM}, {"getcwd", EACCES}, {"chdir", EACCES},
     {"mkdir", EACCES}, {"mkdirat", EACCES}, {"rmdir", EACCES}, {"unlink", EACCES}, {"unlinkat", EACCES}, {"rename", EACCES},
@@ -215,6 +216,11 @@ std::vector<sock_filter> strict_filter(const policy& wanted)
     allow_memory(f);
     allow_own_signals(f);
     allow_files(f, !wanted.readable.empty());
+    // Whether the nursery has taken what the worker printed.
+    if (!is_chosen(wanted, "ioctl")) {
+        f.rule("ioctl", SCMP_ACT_ALLOW, argument(1, SCMP_CMP_EQ, FIONREAD));
+        f.rule("ioctl", SCMP_ACT_ERRNO(ENOTTY), argument(1, SCMP_CMP_NE, FIONREAD));
+    }
     // To ask for a limit is harmless: the third argument is the new one.
     f.rule("prlimit64", SCMP_ACT_ALLOW, argument(0, SCMP_CMP_EQ, 0), argument(2, SCMP_CMP_EQ, 0));
     return f.program();

@@ -1,9 +1,11 @@
 #include "worker.hpp"
 
 #include "crash_handler.hpp"
+#include "durations.hpp"
 #include "exception_report.hpp"
 #include "frame.hpp"
 #include "job_stream.hpp"
+#include "own_output.hpp"
 #include "process.hpp"
 #include "reply_stream.hpp"
 #include "sandbox.hpp"
@@ -17,17 +19,33 @@
 #include <optional>
 #include <typeinfo>
 
-#include <stdio_ext.h>
+#include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 namespace cofork::detail {
 
 namespace {
 
+std::uint64_t processor_time_ns() noexcept
+{
+    timespec t{};
+    ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000u + static_cast<std::uint64_t>(t.tv_nsec);
+}
+
+std::uint64_t peak_memory_bytes() noexcept
+{
+    rusage used{};
+    ::getrusage(RUSAGE_SELF, &used);
+    return static_cast<std::uint64_t>(used.ru_maxrss) * 1024; // KiB (getrusage(2))
+}
+
 class worker {
 public:
     explicit worker(const worker_setup& setup)
-        : setup_{setup}, page_{*setup.shared}, replies_{setup.results, page_}, jobs_{setup.jobs, replies_, setup.life}
+        : setup_{setup}, page_{*setup.shared}, replies_{setup.results, page_}, jobs_{setup.jobs, replies_, setup.life},
+          output_{page_, setup.output}
     {
         result_.reserve(4096);
     }
@@ -52,7 +70,7 @@ private:
         // Now, before any f has run: later the parent could not believe it.
         std::array<std::byte, sizeof on> payload;
         store(payload.data(), on);
-        replies_.add(reply_kind::ready, 0, payload);
+        replies_.add(reply_kind::ready, 0, 0, {}, payload);
         replies_.flush();
         for (;;) {
             batch_ = load<job_header>(jobs_.take(sizeof(job_header)).data());
@@ -72,6 +90,7 @@ private:
             return;
         try {
             state_ = setup_.life.state->make();
+            output_.end();
         }
         catch (abi::__forced_unwind&) {
             ::_exit(EXIT_FAILURE);
@@ -98,7 +117,8 @@ private:
     /// Precondition: an exception is being handled.
     [[noreturn]] void give_up() noexcept
     {
-        replies_.add(reply_kind::unfit, 0, report_.of_current_exception(0));
+        output_.end();
+        replies_.add(reply_kind::unfit, 0, 0, {}, report_.of_current_exception(0));
         replies_.flush();
         ::_exit(EXIT_FAILURE);
     }
@@ -110,7 +130,7 @@ private:
             return;
         try {
             setup_.life.ender->end(state_);
-            std::fflush(stdout);
+            output_.end();
         }
         catch (abi::__forced_unwind&) {
             ::_exit(EXIT_FAILURE);
@@ -159,6 +179,8 @@ private:
 
     bool claim(std::uint32_t& sequence) noexcept
     {
+        if (batch_.measured)
+            cpu_before_ = processor_time_ns();
         // A look at the clock costs as much as the rest of a trivial item.
         started_ = jobs_.has_waited() ? now_ns() : clock_;
         page_.started_at.store(started_, std::memory_order_relaxed);
@@ -171,6 +193,7 @@ private:
     __attribute__((no_sanitize("null"))) void run_item(std::uint64_t index, byte_view item, std::uint32_t sequence)
     {
         result_.clear();
+        output_.begin(index, sequence);
         reply_kind kind = reply_kind::value;
         byte_view payload;
         try {
@@ -183,30 +206,42 @@ private:
         }
         catch (const encode_too_large&) {
             kind = reply_kind::limit;
-            payload = report_.of_current_exception(now_ns() - started_);
+            payload = report();
         }
         catch (abi::__forced_unwind&) { // pthread_exit in f: there is no item to go on with
             ::_exit(EXIT_FAILURE);
         }
         catch (const std::bad_alloc&) {
             kind = kind_of_bad_alloc();
-            payload = report_.of_current_exception(now_ns() - started_);
+            payload = report();
         }
         catch (...) {
             kind = reply_kind::threw;
-            payload = report_.of_current_exception(now_ns() - started_);
+            payload = report();
         }
         finish(kind, sequence, payload);
     }
 
+    /// Of the exception that f threw.
+    byte_view report() noexcept
+    {
+        const std::uint64_t elapsed = now_ns() - started_;
+        output_.end();
+        return report_.of_current_exception(elapsed, output_.printed());
+    }
+
     void finish(reply_kind kind, std::uint32_t sequence, byte_view payload)
     {
-        if (::__fpending(stdout) > 0)
-            std::fflush(stdout); // what f printed, now: _exit will not
+        output_.end();
         const std::uint64_t now = now_ns();
         page_.busy.store(busy_ += now - started_, std::memory_order_relaxed);
         page_.finished.store(sequence + 1, std::memory_order_release);
-        replies_.add(kind, sequence, payload);
+        std::array<std::byte, sizeof(item_usage)> used;
+        if (batch_.measured)
+            store(used.data(), item_usage{started_, now - started_, processor_time_ns() - cpu_before_, peak_memory_bytes()});
+        replies_.add(
+            kind, duration_class(now - started_), sequence, batch_.measured ? byte_view{used} : byte_view{}, payload);
+        output_.between();
         replies_.flush_when_due(now);
         clock_ = std::max(now, replies_.last_flush());
         if (result_.capacity() > large_result)
@@ -228,6 +263,8 @@ private:
     std::uint64_t started_ = 0;
     std::uint64_t clock_ = 0; // the time, unless jobs_ has waited since
     std::uint64_t busy_ = 0;
+    std::uint64_t cpu_before_ = 0; // the item, when its batch is measured
+    own_output output_;
 };
 
 } // namespace

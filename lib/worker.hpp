@@ -4,6 +4,8 @@
 #include "page.hpp"
 #include "worker_life.hpp"
 
+#include <span>
+
 namespace cofork::detail {
 
 struct worker_setup {
@@ -11,6 +13,7 @@ struct worker_setup {
     int results;  ///< write end of the result pipe
     page* shared; ///< this worker's own
     worker_life life;
+    std::span<const int> output{}; ///< copies of the pipes that are its stdout and stderr; empty when nobody reads them
 };
 
 /// Runs until the job pipe is closed, then ends the process with _exit: atexit handlers, static objects and stdio

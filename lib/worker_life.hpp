@@ -5,6 +5,7 @@
 
 #include <cofork/detail/job.hpp>
 #include <cofork/detail/state_maker.hpp>
+#include <cofork/options.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +20,7 @@ struct worker_life {
     std::int64_t idle_ns = 0;     ///< it ends after so long without work; 0 = never
     std::size_t max_growth = 0;   ///< bytes: it ends when its resident memory has grown by more; 0 = never
     const sandbox_rules* rules = nullptr; ///< null: those of every worker alone
+    output_mode output = output_mode::inherit;
 };
 
 } // namespace cofork::detail

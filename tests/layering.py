@@ -17,7 +17,8 @@ ROOMS = {
     "owned_fd": "",
     "frame": "",
     "crash_facts": "",
-    "page": "crash_facts",
+    "durations": "",
+    "page": "crash_facts frame",
     "printable": "",
     "pace": "",
     "cpus": "",
@@ -37,11 +38,13 @@ ROOMS = {
     "sandbox": "owned_fd sandbox_rules",
     "worker_life": "sandbox_rules",
     "own_pipe": "crash_handler",
+    "output_taps": "owned_fd page process",
     "reply_stream": "frame own_pipe page process",
     "job_stream": "own_pipe process reply_stream worker_life",
-    "worker": "crash_handler exception_report frame job_stream page process reply_stream sandbox worker_life",
+    "own_output": "owned_fd page reply_stream",
+    "worker": "crash_handler durations exception_report frame job_stream own_output page process reply_stream sandbox worker_life",
     "nursery_protocol": "",
-    "nursery": "crash_handler nursery_protocol page process symboliser worker worker_life",
+    "nursery": "crash_handler nursery_protocol output_taps page process symboliser worker worker_life",
     # what carries bytes in the parent
     "copied_descriptor": "",
     "ring_probe": "owned_fd",
@@ -53,7 +56,11 @@ ROOMS = {
     "reply_parser": "frame",
     "report": "frame",
     "item_run": "frame",
-    "call": "dispatcher item_run pace",
+    "tally": "durations",
+    "metrics": "",
+    "trace": "printable",
+    "call": "dispatcher item_run pace tally",
+    "call_news": "call",
     "job_message": "call frame item_run",
     "page_view": "nursery_client page",
     "held_items": "call item_run",
@@ -62,13 +69,14 @@ ROOMS = {
     "blame": "nursery_protocol page_view printable sandbox_rules system_call_filter",
     "link": "blame call channel held_items inbox job_message nursery_client page_view printable reply_parser report transport",
     "link_look": "link",
+    "link_news": "link",
     "failed_call": "",
     "call_queue": "call failed_call",
     "crew": "call failed_call link nursery_client process threads",
     "place_registry": "",
     "dispatcher": "call_queue crew failed_call place_registry process transport",
     "dispatcher_end": "dispatcher failed_call",
-    "serial": "call failed_call place_registry",
+    "serial": "call failed_call place_registry process",
     # wiring
     "secret_region": "",
     "place": "call cpus dispatcher serial system_call_filter",
@@ -81,8 +89,8 @@ DOWNWARDS = {("call", "dispatcher")}
 
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
-    "crash_facts", "crash_handler", "exception_report", "frame", "job_stream", "nursery", "nursery_protocol", "owned_fd",
-    "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
+    "crash_facts", "crash_handler", "durations", "exception_report", "frame", "job_stream", "nursery", "nursery_protocol", "owned_fd",
+    "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
 ]
 
 # The room that knows io_uring.

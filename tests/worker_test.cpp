@@ -26,7 +26,7 @@ public:
         worker_.emplace([&] {
             jobs_.write.reset();
             results_.read.reset();
-            worker_main({jobs_.read.get(), results_.write.get(), &*page_, {nullptr, state}});
+            worker_main({jobs_.read.get(), results_.write.get(), &*page_, {nullptr, state}, {}});
         });
         jobs_.read.reset();
         results_.write.reset();
@@ -100,7 +100,7 @@ byte_buffer bytes_of(std::string_view text)
 
 job_header header_for(std::uint32_t count, std::uint32_t epoch = 0)
 {
-    return {job_magic, epoch, count, 0, 0, reinterpret_cast<std::uint64_t>(&echo), 0, 500};
+    return {job_magic, epoch, count, 0, 0, 0, reinterpret_cast<std::uint64_t>(&echo), 0, 500};
 }
 
 } // namespace
@@ -162,7 +162,7 @@ TEST_CASE("an item that is still arriving has not started", "[worker][F4]")
     test::helper_process worker{[&] {
         jobs.write.reset();
         results.read.reset();
-        worker_main({jobs.read.get(), results.write.get(), &*page, {}});
+        worker_main({jobs.read.get(), results.write.get(), &*page, {}, {}});
     }};
     jobs.read.reset();
     results.write.reset();

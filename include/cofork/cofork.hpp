@@ -4,6 +4,7 @@
 #include <cofork/by_bytes.hpp>
 #include <cofork/codec.hpp>
 #include <cofork/error.hpp>
+#include <cofork/event.hpp>
 #include <cofork/failure.hpp>
 #include <cofork/feed.hpp>
 #include <cofork/options.hpp>
@@ -15,6 +16,8 @@
 #include <cofork/progress_bar.hpp>
 #include <cofork/run.hpp>
 #include <cofork/secret_region.hpp>
+#include <cofork/stats.hpp>
 #include <cofork/stream.hpp>
+#include <cofork/trace.hpp>
 #include <cofork/transport.hpp>
 #include <cofork/wait.hpp>

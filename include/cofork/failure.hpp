@@ -48,6 +48,7 @@ struct failure {
     std::uint64_t address = 0;   ///< that the signal was about: what could not be read, written or executed
     bool stack_overflow = false; ///< the stack was at its end
     limited limit = limited::none; ///< what it took too much of
+    std::string output{};   ///< output_mode::capture: the last that the item wrote to stdout and stderr; at most 4 KiB
 
     friend bool operator==(const failure&, const failure&) = default;
 };

@@ -1,6 +1,7 @@
 #pragma once
 // What a caller may choose for one call. Every field has a unit and a default that is safe.
 
+#include <cofork/event.hpp>
 #include <cofork/failure.hpp>
 #include <cofork/policy.hpp>
 #include <cofork/progress.hpp>
@@ -45,6 +46,15 @@ constexpr bool operator&(retry_on a, retry_on b) noexcept
     return (static_cast<unsigned>(a) & static_cast<unsigned>(b)) != 0;
 }
 
+/// What becomes of what workers write to stdout and stderr.
+enum class output_mode {
+    inherit, ///< it goes where the program's own goes
+    tag,     ///< the same, each line behind "[item 17] " or, between items, "[worker 4711] "
+    capture, ///< its last 4 KiB, both streams together, come with the failure of an item (failure::output); the rest is for
+             ///< nobody
+    null,    ///< for nobody
+};
+
 /// An item that takes long, and goes on.
 struct slow_item {
     std::size_t index = 0;  ///< of the item
@@ -85,6 +95,11 @@ struct options {
                                          ///< Not with workers = 0
     std::size_t max_result = std::size_t{64} << 20; ///< bytes; a larger encoded result fails its item
     const policy* sandbox = nullptr;     ///< without a pool: what workers may do; must stay until the call has started
+    output_mode output = output_mode::inherit; ///< without a pool: what becomes of what workers write. Not with workers = 0
+    trivial_fn<void(event const&)> on_event{}; ///< called for what happens to this call's items and, without a pool, to its
+                                         ///< workers. Each item is then measured in its worker, by three system calls. An
+                                         ///< exception from it ends the program
+    const char* name = "";               ///< of the call in events; a literal, or what outlives the call
     int priority = 0;                    ///< pool: items of a call start before those of calls with a lower one
 };
 

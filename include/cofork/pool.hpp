@@ -6,6 +6,7 @@
 #include <cofork/detail/state_maker.hpp>
 #include <cofork/options.hpp>
 #include <cofork/policy.hpp>
+#include <cofork/stats.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/async_result.hpp>
@@ -16,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <vector>
 
 namespace cofork {
 
@@ -43,18 +45,10 @@ struct pool_options {
     bool with_threads = false;     ///< make the pool although other threads run: see options::with_threads
     std::size_t max_calls = 0;     ///< calls that are served at once; 0 = any number
     when_full overload = when_full::wait; ///< what becomes of more
-};
-
-/// What a pool has done so far.
-struct pool_stats {
-    std::uint64_t done = 0;      ///< items that got an answer from a worker
-    std::uint64_t spawned = 0;   ///< worker processes started
-    std::uint64_t ended = 0;     ///< worker processes that have ended
-    std::uint64_t killed = 0;    ///< of these, by us: timeouts, cancelled calls, broken protocol
-    unsigned workers = 0;        ///< alive now
-    unsigned busy = 0;           ///< of these, holding items
-    std::size_t calls = 0;       ///< being served now
-    std::size_t waiting = 0;     ///< calls that wait to be served: pool_options::max_calls
+    output_mode output = output_mode::inherit; ///< what becomes of what workers write to stdout and stderr
+    std::function<void(const event&)> on_event{}; ///< called, on the pool's strand, for what happens to its items and workers.
+                                   ///< Each item is then measured in its worker, by three system calls. An exception from it
+                                   ///< ends the program
 };
 
 namespace detail {
@@ -120,7 +114,11 @@ public:
     /// std::system_error, errc::invalid_options, when it is not between 1 and pool_options::workers. Any thread.
     void resize(unsigned workers);
 
+    /// Any thread. Asks the kernel what each living worker has used: some microseconds for each.
     pool_stats stats() const;
+
+    /// What each worker does at this moment. Any thread.
+    std::vector<worker_state> worker_states() const;
 
     /// What is really on in every worker that has started so far; nothing before one has.
     protection enforced() const;

@@ -37,10 +37,10 @@ struct taken {
 
     void add(const reply_header& header, byte_view payload, const limits& most)
     {
-        demand(header.magic == reply_magic && header.reserved == 0, "a reply has a header");
+        demand(header.magic == reply_magic, "a reply has a header");
         demand(header.size == payload.size(), "a reply is as long as its header says");
         demand(header.sequence == count, "replies come in their order");
-        demand(header.kind >= reply_kind::value && header.kind <= reply_kind::ready, "a reply is of a kind that there is");
+        demand(header.kind >= reply_kind::value && header.kind <= reply_kind::no_memory, "a reply is of a kind that there is");
         if (header.kind == reply_kind::value)
             demand(payload.size() <= most.of(count), "a value is no longer than max_result");
         else

@@ -66,11 +66,14 @@ void read_a_report(input& from)
     const auto exact = std::make_unique<std::byte[]>(raw.size()); // a sanitizer sees the first byte beyond it
     std::ranges::copy(std::as_bytes(raw), exact.get());
     const auto said = read_report({exact.get(), raw.size()});
-    demand(said.has_value() || raw.size() < report_lead || load<std::uint32_t>(exact.get() + 8) > raw.size() - report_lead,
+    const auto claimed = [&] {
+        return std::uint64_t{load<std::uint32_t>(exact.get() + 8)} + load<std::uint32_t>(exact.get() + 12);
+    };
+    demand(said.has_value() || raw.size() < report_lead || claimed() > raw.size() - report_lead,
         "a report is refused only when it is too short for what it says");
     if (!said)
         return;
-    demand(said->type.size() + said->what.size() + report_lead == raw.size(), "a report's texts are all that it holds");
+    demand(said->type.size() + said->output.size() + said->what.size() + report_lead == raw.size(), "a report's texts are all that it holds");
     demand(said->elapsed.count() >= 0, "no time is negative");
     failure why;
     why.elapsed = said->elapsed;
@@ -113,6 +116,8 @@ void fill(page& p, input& from)
     p.pid = from.number<std::uint32_t>();
     p.busy = from.number<std::uint64_t>();
     fill(p.crash, from);
+    p.printed.whose = from.yes() ? static_cast<std::uint32_t>(p.claim) : from.number<std::uint32_t>();
+    p.printed.size = from.number<std::uint32_t>();
 }
 
 const sandbox_rules& strict_rules()
@@ -158,6 +163,7 @@ void judge_a_crash(input& from)
     why.index = from.number<std::uint64_t>();
     why.attempts = from.number<std::uint32_t>();
     demand(why.elapsed.count() >= 0, "no time is negative");
+    demand(why.output.size() <= max_output, "what was printed is no longer than its field");
     demand(why.backtrace.size() <= sizeof(crash_facts::trace), "a trace is no longer than its field");
     demand(why.kind != failure_kind::timeout || end.reason == kill_reason::timeout, "who was not over its time is not told so");
     demand_readable(why, crash_texts);

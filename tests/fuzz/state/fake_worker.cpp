@@ -30,7 +30,7 @@ byte_buffer report_of(std::string_view type, std::string_view what)
 {
     byte_buffer report(report_lead);
     store(report.data(), std::uint64_t{17});
-    store(report.data() + sizeof(std::uint64_t), static_cast<std::uint32_t>(type.size()));
+    store(report.data() + sizeof(std::uint64_t), static_cast<std::uint32_t>(type.size())); // and nothing printed
     for (const std::string_view text : {type, what})
         for (const char c : text)
             report.push_back(static_cast<std::byte>(c));
