@@ -95,6 +95,34 @@ int twice_or_die(int item)
     return 2 * item;
 }
 
+void work_with(rlim_t most)
+{
+    asio::io_context context{1};
+    const std::vector<int> items = test::numbers(50);
+    std::optional<cofork::pool> pool;
+    try {
+        pool.emplace(context, cofork::pool_options{.workers = 8});
+    }
+    catch (const std::system_error& e) {
+        expect(most == 1 && e.code() == cofork::errc::spawn_failed, "the pool could not be made");
+        return;
+    }
+    expect(most > 1, "a pool without a nursery");
+    try {
+        expect(works(context, *pool, items), "wrong values");
+        expect(most > 2, "values without a worker");
+    }
+    catch (const std::system_error& e) {
+        expect(most == 2 && e.code() == cofork::errc::spawn_failed, "the call could not be made");
+        return;
+    }
+    // Workers that die are replaced, though their numbers are free only when they are reaped.
+    const auto all = test::run(context, cofork::try_parallel(*pool, twice_or_die, items, {.chunk = 1}));
+    for (std::size_t i = 0; i < all.size(); ++i)
+        expect(all[i].has_value() == (i % 10 != 7), "the wrong items failed");
+    expect(works(context, *pool, items), "wrong values afterwards");
+}
+
 } // namespace
 
 TEST_CASE("a call runs with as few processes as it can get, and says when it gets none", "[fault][F45]")
@@ -107,30 +135,9 @@ TEST_CASE("a call runs with as few processes as it can get, and says when it get
     CAPTURE(most);
     test::helper_process program{[&] {
         become_nobody(most);
-        asio::io_context context{1};
-        const std::vector<int> items = test::numbers(50);
-        std::optional<cofork::pool> pool;
-        try {
-            pool.emplace(context, cofork::pool_options{.workers = 8});
-        }
-        catch (const std::system_error& e) {
-            expect(most == 1 && e.code() == cofork::errc::spawn_failed, "the pool could not be made");
-            ::_exit(0);
-        }
-        expect(most > 1, "a pool without a nursery");
-        try {
-            expect(works(context, *pool, items), "wrong values");
-            expect(most > 2, "values without a worker");
-        }
-        catch (const std::system_error& e) {
-            expect(most == 2 && e.code() == cofork::errc::spawn_failed, "the call could not be made");
-            ::_exit(0);
-        }
-        // Workers that die are replaced, though their numbers are free only when they are reaped.
-        const auto all = test::run(context, cofork::try_parallel(*pool, twice_or_die, items, {.chunk = 1}));
-        for (std::size_t i = 0; i < all.size(); ++i)
-            expect(all[i].has_value() == (i % 10 != 7), "the wrong items failed");
-        expect(works(context, *pool, items), "wrong values afterwards");
+        const auto descriptors = test::open_descriptors();
+        work_with(most);
+        expect(test::open_descriptors() == descriptors, "a worker that could not be had has left a descriptor");
     }};
     CHECK(program.status() == 0);
     CHECK(now->failures == 0);
