@@ -30,6 +30,7 @@ public:
         const asio::any_io_executor ex = channel_.ex_;
         // Everything that keeps us alive moves into the handler: when the context destroys it uncalled, all of it goes.
         auto then = [&c = channel_, &s = side_, keep = std::move(owner), user = take_user(), result]() mutable {
+            const auto turn = c.take_turn();
             c.ended_in_ring(s, std::move(user), result);
         };
         if (result == not_taken)
@@ -40,7 +41,10 @@ public:
 
     void cancel_refused() noexcept override
     {
-        asio::post(channel_.ex_, [&c = channel_, &s = side_, keep = owner] { c.abandon(s); });
+        asio::post(channel_.ex_, [&c = channel_, &s = side_, keep = owner] {
+            const auto turn = c.take_turn();
+            c.abandon(s);
+        });
     }
 
     std::shared_ptr<channel_user> take_user() noexcept
@@ -53,13 +57,15 @@ private:
     side& side_;
 };
 
-std::shared_ptr<channel> channel::make(const asio::any_io_executor& ex, owned_fd in, owned_fd out)
+std::shared_ptr<channel> channel::make(
+    const asio::any_io_executor& ex, owned_fd in, owned_fd out, std::shared_ptr<std::recursive_mutex> turn)
 {
-    return std::make_shared<channel>(ex, std::move(in), std::move(out));
+    return std::make_shared<channel>(ex, std::move(in), std::move(out), std::move(turn));
 }
 
-channel::channel(const asio::any_io_executor& ex, owned_fd in, owned_fd out)
-    : ex_{ex}, ring_{ring_of(asio::query(ex, asio::execution::context))},
+channel::channel(
+    const asio::any_io_executor& ex, owned_fd in, owned_fd out, std::shared_ptr<std::recursive_mutex> turn)
+    : ex_{ex}, ring_{ring_of(asio::query(ex, asio::execution::context))}, turn_{std::move(turn)},
       in_{.fd = std::move(in), .reads = true, .reactor = {}, .by_ring = {}, .rest = {}},
       out_{.fd = std::move(out), .reads = false, .reactor = {}, .by_ring = {}, .rest = {}}
 {
@@ -72,6 +78,11 @@ channel::~channel()
 {
     close_copies();
     ring_->leave(*this);
+}
+
+std::unique_lock<std::recursive_mutex> channel::take_turn() const
+{
+    return turn_ ? std::unique_lock{*turn_} : std::unique_lock<std::recursive_mutex>{};
 }
 
 void channel::close_copies() noexcept
@@ -153,6 +164,7 @@ void channel::start_by_reactor(side& s, std::shared_ptr<channel_user> user)
     if (const std::error_code ec = go_to_reactor(s))
         return finish_later(s, std::move(user), ec);
     auto then = [this, &s, keep = shared_from_this(), user](std::error_code ec, std::size_t bytes) mutable {
+        const auto turn = take_turn();
         if (!ec || (s.reads && ec == asio::error::eof))
             moved(s, std::move(user), bytes);
         else
@@ -191,6 +203,7 @@ void channel::finish(side& s, std::shared_ptr<channel_user> user, std::error_cod
 void channel::finish_later(side& s, std::shared_ptr<channel_user> user, std::error_code ec)
 {
     asio::post(ex_, [this, &s, keep = shared_from_this(), user = std::move(user), ec]() mutable {
+        const auto turn = take_turn();
         finish(s, std::move(user), ec, 0);
     });
 }

@@ -9,6 +9,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <system_error>
@@ -38,8 +39,12 @@ protected:
 class channel final : public ring_guest, public std::enable_shared_from_this<channel> {
 public:
     /// The pipe ends are blocking ones: with O_NONBLOCK io_uring gives EAGAIN instead of waiting.
-    static std::shared_ptr<channel> make(const asio::any_io_executor& ex, owned_fd in, owned_fd out);
-    channel(const asio::any_io_executor& ex, owned_fd in, owned_fd out);
+    ///
+    /// Who has a mutex by which other threads than the strand's come to the channel, to cancel, gives it along: what the
+    /// channel does by itself, up to the callbacks, is then done under it.
+    static std::shared_ptr<channel> make(
+        const asio::any_io_executor& ex, owned_fd in, owned_fd out, std::shared_ptr<std::recursive_mutex> turn = {});
+    channel(const asio::any_io_executor& ex, owned_fd in, owned_fd out, std::shared_ptr<std::recursive_mutex> turn);
     ~channel();
 
     /// Reads what comes first, at most `into`, which must stay while `user` does. Precondition: !into.empty().
@@ -90,12 +95,14 @@ private:
     void finish_later(side& s, std::shared_ptr<channel_user> user, std::error_code ec);
     void cancel(side& s);
     void abandon(side& s);
+    std::unique_lock<std::recursive_mutex> take_turn() const;
     void close_copies() noexcept;
     std::shared_ptr<void> forsake() noexcept override;
 
     made_here made_here_;
     asio::any_io_executor ex_; // none once the context is gone
     std::shared_ptr<ring> ring_;
+    std::shared_ptr<std::recursive_mutex> turn_; // may be null
     side in_;
     side out_;
 };

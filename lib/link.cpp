@@ -41,7 +41,7 @@ std::shared_ptr<link> link::start(
     auto self = std::make_shared<link>(nursery, slot, generation, user, std::move(guard));
     self->jobs_read_ = duplicate(jobs.read.get());
     self->results_fd_ = results.read.get();
-    self->channel_ = channel::make(ex, std::move(results.read), std::move(jobs.write));
+    self->channel_ = channel::make(ex, std::move(results.read), std::move(jobs.write), self->guard_);
     nursery.spawn(slot, generation, std::move(jobs.read), std::move(results.write));
     return self;
 }

@@ -63,7 +63,7 @@ std::optional<clock::time_point> link::look_at_slow_item(clock::time_point now)
     if (!since)
         return now + slow; // it has not begun, or what it has done is on its way
     if (now - *since < slow)
-        return *since + slow;
+        return std::min(*since, now) + slow; // what it says of a time to come is a lie
     if (asked_where_ != page_.started())
         nursery_->look(slot_, generation_);
     asked_where_ = page_.started();

@@ -6,6 +6,17 @@
 
 namespace cofork::detail {
 
+namespace {
+
+/// A worker may write any number. Without the sign none of them is before the clock's own beginning, and the difference of
+/// two is a number again.
+std::chrono::nanoseconds said(const std::atomic<std::uint64_t>& time) noexcept
+{
+    return std::chrono::nanoseconds{time.load(std::memory_order_relaxed) & (~std::uint64_t{0} >> 1)};
+}
+
+} // namespace
+
 page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
     : pages_{std::move(pages)}, page_{pages_->get()[slot]}
 {
@@ -38,13 +49,13 @@ std::uint32_t page_view::raise_epoch() noexcept
 
 std::chrono::nanoseconds page_view::busy() const noexcept
 {
-    return std::chrono::nanoseconds{page_.busy.load(std::memory_order_relaxed)};
+    return said(page_.busy);
 }
 
 page_view::time_point page_view::start_of_last() const noexcept
 {
     // steady_clock is CLOCK_MONOTONIC (libstdc++, libc++).
-    return time_point{std::chrono::nanoseconds{page_.started_at.load(std::memory_order_relaxed)}};
+    return time_point{said(page_.started_at)};
 }
 
 std::optional<page_view::time_point> page_view::running_since() const noexcept

@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
+#include "support/work.hpp"
 
 #include <cofork/by_bytes.hpp>
 #include <cofork/parallel.hpp>
@@ -10,7 +11,6 @@
 
 #include <functional>
 #include <memory>
-#include <numeric>
 #include <optional>
 #include <string>
 #include <variant>
@@ -21,11 +21,6 @@
 using cofork::failure_kind;
 
 namespace {
-
-int square(int x) noexcept
-{
-    return x * x;
-}
 
 struct point {
     int x;
@@ -60,8 +55,8 @@ TEST_CASE("in a snapshot f may be anything that can be called", "[callable]")
     const cofork::options o{.workers = GENERATE(0u, 2u)};
     SECTION("a function, by name and by address")
     {
-        CHECK(test::run(cofork::parallel(square, items, o)) == std::vector{1, 4, 9});
-        CHECK(test::run(cofork::parallel(&square, items, o)) == std::vector{1, 4, 9});
+        CHECK(test::run(cofork::parallel(test::square, items, o)) == std::vector{1, 4, 9});
+        CHECK(test::run(cofork::parallel(&test::square, items, o)) == std::vector{1, 4, 9});
     }
     SECTION("a lambda with captures of any kind")
     {
@@ -91,7 +86,7 @@ TEST_CASE("in a snapshot f may be anything that can be called", "[callable]")
     }
     SECTION("a std::function, and what bind makes")
     {
-        std::function<int(int)> f = square;
+        std::function<int(int)> f = test::square;
         CHECK(test::run(cofork::parallel(f, items, o)) == std::vector{1, 4, 9});
         auto bound = std::bind_front(&point::plus, point{10, 20});
         CHECK(test::run(cofork::parallel(bound, items, o)) == std::vector{31, 32, 33});
@@ -116,8 +111,8 @@ TEST_CASE("in a pool f may be what needs no captures, and by_bytes", "[callable]
     const cofork::options o{.workers = GENERATE(0u, 2u)};
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2}};
-    CHECK(test::run(context, cofork::parallel(pool, square, items, o)) == std::vector{1, 4, 9});
-    CHECK(test::run(context, cofork::parallel(pool, &square, items, o)) == std::vector{1, 4, 9});
+    CHECK(test::run(context, cofork::parallel(pool, test::square, items, o)) == std::vector{1, 4, 9});
+    CHECK(test::run(context, cofork::parallel(pool, &test::square, items, o)) == std::vector{1, 4, 9});
     CHECK(test::run(context, cofork::parallel(pool, [](int x) { return -x; }, items, o)) == std::vector{-1, -2, -3});
     CHECK(test::run(context, cofork::parallel(pool, std::negate<>{}, items, o)) == std::vector{-1, -2, -3});
     CHECK(test::run(context, cofork::parallel(pool, cofork::by_bytes(adder{7}), items, o)) == std::vector{8, 9, 10});

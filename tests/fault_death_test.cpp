@@ -181,7 +181,7 @@ TEST_CASE("an item that kills its worker fails alone, whatever the way", "[fault
     for (std::size_t w = 0; w < std::size(ways); ++w) {
         for (const std::size_t at : {std::size_t{0}, std::size_t{31}, std::size_t{63}}) {
             CAPTURE(ways[w].name, at);
-            std::vector<int> items = test::first_numbers(64);
+            std::vector<int> items = test::numbers(64);
             items[at] = doomed(w, items[at]);
             for (auto& s : now->starts)
                 s = 0;
@@ -209,7 +209,7 @@ TEST_CASE("an item of a snapshot that kills its worker fails alone, whatever the
         REQUIRE_FALSE(alone.has_value());
         check_death(alone.error(), ways[w]);
 
-        std::vector<int> items = test::first_numbers(20);
+        std::vector<int> items = test::numbers(20);
         items[7] = doomed(w, 7);
         for (auto& s : now->starts)
             s = 0;
@@ -226,7 +226,7 @@ TEST_CASE("several poisoned items of one batch fail, the others succeed once", "
     const shared_board shared;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 1}};
-    std::vector<int> items = test::first_numbers(64);
+    std::vector<int> items = test::numbers(64);
     const std::vector<std::size_t> dead{0, 1, 17, 40, 62, 63};
     for (const std::size_t i : dead)
         items[i] = doomed(0, items[i]);
@@ -462,7 +462,7 @@ TEST_CASE("workers that kill each other cost one item each at most", "[fault][F1
     };
     for (int round = 0; round < 20; ++round) {
         now->running = 0;
-        const auto all = test::run(context, cofork::try_parallel(pool, f, test::first_numbers(n), {.chunk = 1}));
+        const auto all = test::run(context, cofork::try_parallel(pool, f, test::numbers(n), {.chunk = 1}));
         REQUIRE(all.size() == n);
         int dead = 0;
         for (std::size_t i = 0; i < n; ++i) {
@@ -493,7 +493,7 @@ TEST_CASE("a worker that dies of an earlier item's timer has delivered that item
             test::hang();
         return 2 * item;
     };
-    const auto all = test::run(context, cofork::try_parallel(pool, f, test::first_numbers(16), {.chunk = 16}));
+    const auto all = test::run(context, cofork::try_parallel(pool, f, test::numbers(16), {.chunk = 16}));
     for (std::size_t i = 0; i < all.size(); ++i) {
         REQUIRE(all[i].has_value() == (i != 1));
         if (all[i])
@@ -530,7 +530,7 @@ TEST_CASE("a pool whose nursery is killed makes a new one and loses only what ra
             }
             return 2 * item;
         };
-        const std::vector<int> items = test::first_numbers(16);
+        const std::vector<int> items = test::numbers(16);
         test::started call{context, cofork::try_parallel(pool, f, items, {.workers = 1, .chunk = 16})};
         REQUIRE(test::run_until(context, [] { return now->pid != 0; }));
         ::kill(test::nurseries().at(0), SIGKILL);

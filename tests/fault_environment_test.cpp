@@ -78,7 +78,7 @@ TEST_CASE("workers of a pool that was made early start beside threads that hamme
     for (int i = 0; i < 4; ++i)
         threads.emplace_back([&] { hammer_locks(stop); });
     const auto outcomes = test::run(
-        context, cofork::try_parallel(pool, take_the_same_locks, test::first_numbers(spawns), {.timeout = 10s}));
+        context, cofork::try_parallel(pool, take_the_same_locks, test::numbers(spawns), {.timeout = 10s}));
     stop = true;
     for (auto& thread : threads)
         thread.join();
@@ -136,7 +136,7 @@ TEST_CASE("how the program treats its own children makes no difference", "[fault
         std::optional<cofork::pool> pool{std::in_place, context, cofork::pool_options{.workers = 2}};
         for (int round = 0; round < 5; ++round) {
             for (const bool pooled : {true, false}) {
-                const auto items = test::first_numbers(6);
+                const auto items = test::numbers(6);
                 const auto outcomes = pooled
                     ? test::run(context, cofork::try_parallel(*pool, crash_at_three, items))
                     : test::run(context, cofork::try_parallel(crash_at_three, items));
@@ -292,7 +292,7 @@ TEST_CASE("a worker that the kernel kills for lack of memory costs its item", "[
         }
         return -2;
     };
-    const auto outcomes = test::run(context, cofork::try_parallel(eat, test::first_numbers(3), {.timeout = 20s}));
+    const auto outcomes = test::run(context, cofork::try_parallel(eat, test::numbers(3), {.timeout = 20s}));
     CHECK(outcomes[0]);
     REQUIRE(!outcomes[1]);
     CHECK(outcomes[1].error().kind == failure_kind::crashed);
@@ -323,7 +323,7 @@ TEST_CASE("a program of a gibibyte works as a small one does", "[fault][F96]")
         cofork::pool pool{context, {.workers = 4}};
         test::still_works(context, pool);
         test::snapshot_works(context);
-        const auto outcomes = test::run(context, cofork::try_parallel(pool, crash_at_three, test::first_numbers(6)));
+        const auto outcomes = test::run(context, cofork::try_parallel(pool, crash_at_three, test::numbers(6)));
         CHECK(outcomes[3].error().signal == SIGTERM);
         CHECK(outcomes[5]);
         // All of it is written to by a worker while the program does so, too.

@@ -110,7 +110,7 @@ TEST_CASE("an item that hangs ends by its timeout, and its neighbours succeed on
     for (std::size_t w = 0; w < std::size(ways); ++w) {
         for (const std::size_t at : {std::size_t{0}, std::size_t{31}, std::size_t{63}}) {
             CAPTURE(ways[w].name, at);
-            std::vector<int> items = test::first_numbers(64);
+            std::vector<int> items = test::numbers(64);
             items[at] = doomed(w, items[at]);
             for (auto& s : now->starts)
                 s = 0;
@@ -153,7 +153,7 @@ TEST_CASE("a timeout is the item's own, not its batch's", "[fault][F37]")
     };
     // Ten times the timeout together; far from it alone, also on a busy machine.
     const auto all = test::run(
-        context, cofork::parallel(pool, f, test::first_numbers(400), {.workers = 1, .timeout = 400ms, .chunk = 400}));
+        context, cofork::parallel(pool, f, test::numbers(400), {.workers = 1, .timeout = 400ms, .chunk = 400}));
     test::require_twice(all, 400);
 }
 
@@ -166,7 +166,7 @@ TEST_CASE("a result and its timeout that cross make one outcome", "[fault][F38]"
         spin_for(1500us + std::chrono::microseconds{item % 101 * 10}); // 1.5 to 2.5 ms
         return 2 * item;
     };
-    const std::vector<int> items = test::first_numbers(600);
+    const std::vector<int> items = test::numbers(600);
     const std::size_t chunk = GENERATE(std::size_t{1}, std::size_t{8});
     CAPTURE(chunk);
     const auto all = test::run(context, cofork::try_parallel(pool, f, items, {.timeout = 2ms, .chunk = chunk}));
@@ -200,7 +200,7 @@ TEST_CASE("results that wait for a parent which is late do not time out", "[faul
     };
     test::still_works(context, pool);
     test::started call{
-        context, cofork::try_parallel(pool, f, test::first_numbers(2), {.workers = 2, .timeout = 50ms, .chunk = 1})};
+        context, cofork::try_parallel(pool, f, test::numbers(2), {.workers = 2, .timeout = 50ms, .chunk = 1})};
     REQUIRE(test::run_until(context, [&] { return pool.stats().busy > 0; }));
     // The parent does nothing for longer than the timeout, while the items end.
     const auto later = clock::now() + 200ms;
@@ -217,7 +217,7 @@ TEST_CASE("a worker that waits because nobody reads its results is not late", "[
     cofork::pool pool{context, {.workers = 1}};
     const auto f = [](int item) { return std::string(400'000, static_cast<char>('a' + item)); };
     auto call = std::make_unique<test::started<std::vector<cofork::outcome<std::string>>>>(
-        context, cofork::try_parallel(pool, f, test::first_numbers(8), {.timeout = 100ms, .chunk = 8}));
+        context, cofork::try_parallel(pool, f, test::numbers(8), {.timeout = 100ms, .chunk = 8}));
     REQUIRE(test::run_until(context, [&] { return pool.stats().busy == 1; }));
     for (int pause = 0; pause < 3; ++pause) {
         const auto later = clock::now() + 150ms;

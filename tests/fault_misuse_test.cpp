@@ -50,7 +50,7 @@ TEST_CASE("f that jumps back into the program's code goes on in a copy that can 
     const pid_t program = ::getpid();
     std::vector<cofork::outcome<int>> outcomes;
     if (setjmp(programs_frame) == 0) {
-        outcomes = test::run(context, cofork::try_parallel(jump, test::first_numbers(2), {.workers = 1}));
+        outcomes = test::run(context, cofork::try_parallel(jump, test::numbers(2), {.workers = 1}));
     }
     else if (::getpid() != program) { // the second life
         try {
@@ -172,7 +172,7 @@ TEST_CASE("what f changes of its process stays there, and its timers end with it
     const mode_t mask = ::umask(0);
     ::umask(mask);
     const auto outcomes
-        = test::run(context, cofork::try_parallel(pool, change_everything, test::first_numbers(3), {.chunk = 1}));
+        = test::run(context, cofork::try_parallel(pool, change_everything, test::numbers(3), {.chunk = 1}));
     CHECK(outcomes[0]);
     CHECK(outcomes[1]); // neither the timer nor the block of its predecessor's has reached it
     CHECK(outcomes[2].error().signal == SIGSEGV);

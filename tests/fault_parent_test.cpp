@@ -97,7 +97,7 @@ TEST_CASE("a cancelled call ends once, its running workers with it", "[fault][F5
     CAPTURE(in_pool);
     asio::cancellation_signal cancel;
     ended call;
-    const values items = test::first_numbers(10);
+    const values items = test::numbers(10);
     auto token = asio::bind_cancellation_slot(cancel.slot(), call.handler());
     if (in_pool)
         cofork::parallel(pool, stuck, items, {.chunk = 1}, std::move(token));
@@ -132,7 +132,7 @@ TEST_CASE("a gentle cancellation lets what runs end and starts nothing new", "[f
             ;
         return item;
     };
-    const values items = test::first_numbers(100);
+    const values items = test::numbers(100);
     const std::size_t chunk = GENERATE(std::size_t{1}, std::size_t{50});
     cofork::parallel(pool, f, items, {.chunk = chunk}, asio::bind_cancellation_slot(cancel.slot(), call.handler()));
     REQUIRE(test::run_until(context, [] { return now->running == 2; }));
@@ -163,7 +163,7 @@ TEST_CASE("cancellation that races with completion leaves one of the two", "[fau
     for (int round = 0; round < rounds; ++round) {
         asio::cancellation_signal cancel;
         ended call;
-        const values items = test::first_numbers(2);
+        const values items = test::numbers(2);
         cofork::parallel(pool, test::twice, items, {}, asio::bind_cancellation_slot(cancel.slot(), call.handler()));
         for (int step = 0; step < round % 40 && call.times == 0; ++step)
             context.run_one_for(100us);
@@ -191,7 +191,7 @@ TEST_CASE("of a coroutine and a timer the loser is stopped", "[fault][F59]")
     const shared_board shared;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2}};
-    const values items = test::first_numbers(4);
+    const values items = test::numbers(4);
     const auto waits = [&](bool in_pool) -> asio::awaitable<values> {
         if (in_pool)
             co_return co_await cofork::parallel(pool, stuck, items);
@@ -219,7 +219,7 @@ TEST_CASE("a call that fails stops the call that is awaited beside it", "[fault]
     const shared_board shared;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2}};
-    const values items = test::first_numbers(1);
+    const values items = test::numbers(1);
     const auto fails = [](int) -> int {
         while (now->running == 0)
             ;
@@ -259,7 +259,7 @@ TEST_CASE("the first failure ends parallel and stops the rest", "[fault][F60]")
         return item;
     };
     const bool in_pool = GENERATE(true, false);
-    const values items = test::first_numbers(100);
+    const values items = test::numbers(100);
     const cofork::options o{.workers = 2, .chunk = 1};
     try {
         if (in_pool)
@@ -282,7 +282,7 @@ TEST_CASE("a context that is stopped completes nothing, and goes on when it is r
     const test::leaves_nothing nothing;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2}};
-    const values items = test::first_numbers(500);
+    const values items = test::numbers(500);
     ended call;
     cofork::parallel(pool, test::twice, items, {}, call.handler());
     while (call.times == 0) {
@@ -305,7 +305,7 @@ TEST_CASE("a context that is destroyed takes its workers with it", "[fault][F62]
     for (int turns = 0; turns < 60; turns += 3) {
         now->running = 0;
         ended call;
-        const values items = test::first_numbers(40);
+        const values items = test::numbers(40);
         std::optional<cofork::pool> outlives;
         std::optional<cofork::result_stream<int>> results;
         {
@@ -348,7 +348,7 @@ TEST_CASE("a pool that ends completes every call with pool_closed", "[fault][F63
     std::optional<cofork::pool> pool{std::in_place, context, cofork::pool_options{.workers = 2}};
     const bool destroy = GENERATE(true, false);
     std::array<ended, 3> calls;
-    const values items = test::first_numbers(10);
+    const values items = test::numbers(10);
     for (auto& call : calls)
         cofork::parallel(*pool, stuck, items, {.chunk = 1}, call.handler());
     REQUIRE(test::run_until(context, [] { return now->running == 2; }));
@@ -422,7 +422,7 @@ TEST_CASE("a pool may be closed and destroyed from inside its calls' callbacks",
     enum class from { on_error, progress, completion, range };
     const from where = GENERATE(from::on_error, from::progress, from::completion, from::range);
     CAPTURE(destroy, static_cast<int>(where));
-    const values items = test::first_numbers(1000);
+    const values items = test::numbers(1000);
     int times = 0;
     std::error_code ended_with;
     const auto handler = [&](std::error_code ec, const std::vector<cofork::outcome<int>>&) {
@@ -465,7 +465,7 @@ namespace {
 {
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2}};
-    const values items = test::first_numbers(2);
+    const values items = test::numbers(2);
     cofork::parallel(pool, stuck, items, {.chunk = 1}, [](std::exception_ptr, values) {});
     const values more{2, 3};
     cofork::parallel(context.get_executor(), stuck, more, {.workers = 2, .chunk = 1}, [](std::exception_ptr, values) {});
@@ -530,7 +530,7 @@ TEST_CASE("Ctrl-C reaches the program and none of its workers", "[fault][F65]")
                 ;
             return 2 * item;
         };
-        const values items = test::first_numbers(2);
+        const values items = test::numbers(2);
         test::started call{context, cofork::parallel(pool, f, items, {.chunk = 1})};
         bool fine = test::run_until(context, [] { return now->running == 2; });
         ::kill(0, SIGINT); // as the terminal does: to the whole foreground group

@@ -95,6 +95,34 @@ int twice_or_die(int item)
     return 2 * item;
 }
 
+void work_with(rlim_t most)
+{
+    asio::io_context context{1};
+    const std::vector<int> items = test::numbers(50);
+    std::optional<cofork::pool> pool;
+    try {
+        pool.emplace(context, cofork::pool_options{.workers = 8});
+    }
+    catch (const std::system_error& e) {
+        expect(most == 1 && e.code() == cofork::errc::spawn_failed, "the pool could not be made");
+        return;
+    }
+    expect(most > 1, "a pool without a nursery");
+    try {
+        expect(works(context, *pool, items), "wrong values");
+        expect(most > 2, "values without a worker");
+    }
+    catch (const std::system_error& e) {
+        expect(most == 2 && e.code() == cofork::errc::spawn_failed, "the call could not be made");
+        return;
+    }
+    // Workers that die are replaced, though their numbers are free only when they are reaped.
+    const auto all = test::run(context, cofork::try_parallel(*pool, twice_or_die, items, {.chunk = 1}));
+    for (std::size_t i = 0; i < all.size(); ++i)
+        expect(all[i].has_value() == (i % 10 != 7), "the wrong items failed");
+    expect(works(context, *pool, items), "wrong values afterwards");
+}
+
 } // namespace
 
 TEST_CASE("a call runs with as few processes as it can get, and says when it gets none", "[fault][F45]")
@@ -107,30 +135,9 @@ TEST_CASE("a call runs with as few processes as it can get, and says when it get
     CAPTURE(most);
     test::helper_process program{[&] {
         become_nobody(most);
-        asio::io_context context{1};
-        const std::vector<int> items = test::first_numbers(50);
-        std::optional<cofork::pool> pool;
-        try {
-            pool.emplace(context, cofork::pool_options{.workers = 8});
-        }
-        catch (const std::system_error& e) {
-            expect(most == 1 && e.code() == cofork::errc::spawn_failed, "the pool could not be made");
-            ::_exit(0);
-        }
-        expect(most > 1, "a pool without a nursery");
-        try {
-            expect(works(context, *pool, items), "wrong values");
-            expect(most > 2, "values without a worker");
-        }
-        catch (const std::system_error& e) {
-            expect(most == 2 && e.code() == cofork::errc::spawn_failed, "the call could not be made");
-            ::_exit(0);
-        }
-        // Workers that die are replaced, though their numbers are free only when they are reaped.
-        const auto all = test::run(context, cofork::try_parallel(*pool, twice_or_die, items, {.chunk = 1}));
-        for (std::size_t i = 0; i < all.size(); ++i)
-            expect(all[i].has_value() == (i % 10 != 7), "the wrong items failed");
-        expect(works(context, *pool, items), "wrong values afterwards");
+        const auto descriptors = test::open_descriptors();
+        work_with(most);
+        expect(test::open_descriptors() == descriptors, "a worker that could not be had has left a descriptor");
     }};
     CHECK(program.status() == 0);
     CHECK(now->failures == 0);
@@ -149,7 +156,7 @@ TEST_CASE("without descriptors a call goes on with fewer workers or fails, and l
         (void)cofork::transport(context); // with what it opens by itself, as Asio's own timers do
         const asio::steady_timer timer{context};
         std::optional<cofork::pool> pool;
-        const std::vector<int> items = test::first_numbers(100);
+        const std::vector<int> items = test::numbers(100);
         const auto highest = static_cast<rlim_t>(::open("/dev/null", O_RDONLY | O_CLOEXEC));
         ::close(static_cast<int>(highest));
         try {
@@ -188,7 +195,7 @@ TEST_CASE("where io_uring is refused the same calls run on the reactor", "[fault
         asio::io_context context{1};
         expect(cofork::transport(context) == cofork::transport_kind::reactor, "not on the reactor");
         cofork::pool pool{context, {.workers = 2}};
-        const std::vector<int> items = test::first_numbers(100);
+        const std::vector<int> items = test::numbers(100);
         expect(works(context, pool, items), "wrong values");
         const auto all = test::run(context, cofork::try_parallel(twice_or_die, items, {.workers = 2}));
         for (std::size_t i = 0; i < all.size(); ++i)
@@ -209,7 +216,7 @@ TEST_CASE("three thousand workers come and go without a trace", "[fault][F55]")
     std::set<pid_t> pids;
     const int rounds = test::forks_are_slow ? 5 : 30;
     for (int round = 0; round < rounds; ++round) {
-        const auto all = test::run(context, cofork::parallel(pool, f, test::first_numbers(100)));
+        const auto all = test::run(context, cofork::parallel(pool, f, test::numbers(100)));
         pids.insert(all.begin(), all.end());
         const auto descriptors = test::open_descriptors();
         const auto nursery = test::nurseries();
@@ -345,7 +352,7 @@ TEST_CASE("what f prints comes out once, and what the program had printed is not
                 ::raise(SIGKILL); // its own text is lost with it, the earlier ones' are not
             return 2 * item;
         };
-        (void)test::run(context, cofork::try_parallel(pool, f, test::first_numbers(5), {.chunk = 5}));
+        (void)test::run(context, cofork::try_parallel(pool, f, test::numbers(5), {.chunk = 5}));
         (void)test::run(context, cofork::try_run([] { std::printf("snapshot;"); }));
         std::fflush(stdout);
     }};
@@ -390,14 +397,14 @@ TEST_CASE("a closed, broken or full stdout does not disturb the items", "[fault]
             std::printf("text\n");
             return 2 * item;
         };
-        const auto all = test::run(context, cofork::try_parallel(pool, f, test::first_numbers(20), {.chunk = 4}));
+        const auto all = test::run(context, cofork::try_parallel(pool, f, test::numbers(20), {.chunk = 4}));
         for (const auto& outcome : all) {
             if (how == output::broken_pipe) // SIGPIPE is the item's own doing
                 expect(!outcome && outcome.error().signal == SIGPIPE, "not a broken pipe");
             else
                 expect(outcome.has_value(), "an item failed");
         }
-        expect(works(context, pool, test::first_numbers(20)), "the pool does not work");
+        expect(works(context, pool, test::numbers(20)), "the pool does not work");
     }};
     CHECK(program.status() == 0);
     CHECK(now->failures == 0);

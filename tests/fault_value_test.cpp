@@ -140,7 +140,7 @@ TEST_CASE("what f throws is told by type and text, and its worker goes on", "[fa
 
     for (std::size_t w = 0; w < std::size(ways); ++w) {
         CAPTURE(ways[w].name);
-        std::vector<int> items = test::first_numbers(20);
+        std::vector<int> items = test::numbers(20);
         items[11] = -static_cast<int>(w) - 1;
         const auto all = test::run(context, cofork::try_parallel(pool, throwing, items, {.chunk = chunk}));
         REQUIRE(all.size() == items.size());
@@ -191,7 +191,7 @@ TEST_CASE("an exception whose text cannot be had ends its worker and fails its i
             throw rude{};
         return 2 * item;
     };
-    const auto all = test::run(context, cofork::try_parallel(pool, f, test::first_numbers(10), {.chunk = 10}));
+    const auto all = test::run(context, cofork::try_parallel(pool, f, test::numbers(10), {.chunk = 10}));
     for (std::size_t i = 0; i < all.size(); ++i)
         CHECK(all[i].has_value() == (i != 5));
     CHECK(all[5].error().kind == failure_kind::crashed);
@@ -262,7 +262,7 @@ TEST_CASE("a result that cannot be encoded or decoded fails alone", "[fault][F27
         CAPTURE(in_pool, static_cast<int>(r.what));
         test::still_works(context, pool);
         const auto before = pool.stats().spawned;
-        std::vector<int> items = test::first_numbers(3);
+        std::vector<int> items = test::numbers(3);
         items.push_back(10 * static_cast<int>(r.what) + 3);
         for (int i = 4; i < 9; ++i)
             items.push_back(i);
@@ -329,7 +329,7 @@ TEST_CASE("results of every awkward size come whole", "[fault][F30]")
         CAPTURE(sizes[i]);
         CHECK(all[i] == f(sizes[i]));
     }
-    CHECK_NOTHROW(test::run(context, cofork::parallel(pool, [](int) {}, test::first_numbers(1000), {.chunk = chunk})));
+    CHECK_NOTHROW(test::run(context, cofork::parallel(pool, [](int) {}, test::numbers(1000), {.chunk = chunk})));
     test::still_works(context, pool);
 }
 

@@ -33,16 +33,6 @@ int same(int x)
     return x;
 }
 
-template <typename Condition>
-bool runs_until(asio::io_context& context, Condition holds)
-{
-    return test::eventually([&] {
-        context.restart();
-        context.poll();
-        return holds();
-    });
-}
-
 /// Follows a tree of 2n and 2n + 1 from 1 up to `limit`, as a crawler follows links.
 asio::awaitable<std::multiset<int>> crawl(cofork::feed<int> frontier, int limit, cofork::options o)
 {
@@ -102,18 +92,18 @@ TEST_CASE("a feed is over only when the consumer asks for more", "[feed]")
     auto results = cofork::stream(context.get_executor(), same, source, {.workers = workers});
     answer a;
     results.next(into(context, a));
-    REQUIRE(runs_until(context, [&] { return a.came; }));
+    REQUIRE(test::run_until(context, [&] { return a.came; }));
     context.run_for(10ms); // empty and idle, but the consumer may still push
 
     source.push(2);
     results.next(into(context, a));
-    REQUIRE(runs_until(context, [&] { return a.came; }));
+    REQUIRE(test::run_until(context, [&] { return a.came; }));
     REQUIRE(a.next.has_value());
     CHECK(a.next->index == 1);
     CHECK(a.next->outcome.value() == 2);
 
     results.next(into(context, a));
-    REQUIRE(runs_until(context, [&] { return a.came; }));
+    REQUIRE(test::run_until(context, [&] { return a.came; }));
     CHECK_FALSE(a.error);
     CHECK_FALSE(a.next.has_value());
 }
@@ -179,11 +169,11 @@ TEST_CASE("a push wakes a consumer that waits while something runs", "[feed]")
     CHECK_FALSE(a.came);
 
     source.push(7);
-    REQUIRE(runs_until(context, [&] { return a.came; }));
+    REQUIRE(test::run_until(context, [&] { return a.came; }));
     CHECK(a.next->outcome.value() == 7);
     *go = true;
     results.next(into(context, a));
-    REQUIRE(runs_until(context, [&] { return a.came; }));
+    REQUIRE(test::run_until(context, [&] { return a.came; }));
     CHECK(a.next->outcome.value() == 0);
 }
 
@@ -198,12 +188,12 @@ TEST_CASE("a call takes no more of a feed than its window", "[feed][window]")
         source.push(i);
     {
         auto results = cofork::stream(context.get_executor(), same, source, {.workers = workers, .window = window});
-        REQUIRE(runs_until(context, [&] { return source.size() == 20 - window; }));
+        REQUIRE(test::run_until(context, [&] { return source.size() == 20 - window; }));
         context.run_for(10ms);
         CHECK(source.size() == 20 - window);
         answer a;
         results.next(into(context, a));
-        REQUIRE(runs_until(context, [&] { return a.came; }));
+        REQUIRE(test::run_until(context, [&] { return a.came; }));
         CHECK(a.next->outcome.value() == 0);
         context.run_for(10ms);
         CHECK(source.size() >= 20 - window - 1);
@@ -278,7 +268,7 @@ TEST_CASE("a feed outlives the call that took from it, and the other way round",
     }
     answer a;
     results->next(into(context, a));
-    REQUIRE(runs_until(context, [&] { return a.came; }));
+    REQUIRE(test::run_until(context, [&] { return a.came; }));
     CHECK(a.next->outcome.value() == 4);
 
     cofork::feed<int> kept;

@@ -197,6 +197,8 @@ constexpr attack attacks[] = {
      }, fate::fails, failure_kind::crashed, "status 5"},
     {"says that it has begun everything", [] { own_page().claim += 1000; stay(); }, fate::fails, failure_kind::protocol, "more than it holds"},
     {"says that it began in a thousand years", [] { own_page().started_at = std::uint64_t{1} << 62; stay(); }, fate::fails, failure_kind::timeout},
+    // The difference to now was a signed overflow.
+    {"says that it began before the clock did", [] { own_page().started_at = (std::uint64_t{1} << 63) + 1; stay(); }, fate::fails, failure_kind::timeout},
     {"says that it has finished", [] { ++own_page().finished; stay(); }, fate::fails, failure_kind::timeout},
     {"a page of noise, then death", fill_page, fate::fails, failure_kind::crashed, "status 9"},
     // Descriptors. [F81][F86]
@@ -289,7 +291,7 @@ TEST_CASE("a lying worker harms nothing but what it holds itself", "[hostile][F6
     const shared_board shared;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2}};
-    const std::vector<int> items = test::first_numbers(40);
+    const std::vector<int> items = test::numbers(40);
     const std::size_t chunk = GENERATE(std::size_t{1}, std::size_t{4});
 
     for (std::size_t i = 0; i < std::size(attacks); ++i) {
@@ -335,7 +337,7 @@ TEST_CASE("stray bytes in its pipe cost an item itself, and not those before it"
     now->attack = 0;
     for (int round = 0; round < 20; ++round) {
         const auto all
-            = test::run(context, cofork::try_parallel(pool, works_or_attacks, test::first_numbers(40), {.chunk = 40}));
+            = test::run(context, cofork::try_parallel(pool, works_or_attacks, test::numbers(40), {.chunk = 40}));
         for (std::size_t k = 0; k < all.size(); ++k)
             CHECK(all[k].has_value() == (k != attacker));
         CHECK(all[attacker].error().kind == failure_kind::protocol);
@@ -361,7 +363,7 @@ TEST_CASE("noise that is shorter than a header costs an item itself, and not tho
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 1}};
     const auto all = test::run(context,
-        cofork::try_parallel(pool, works_or_whispers, test::first_numbers(15 * 40), {.timeout = 300ms, .chunk = 40}));
+        cofork::try_parallel(pool, works_or_whispers, test::numbers(15 * 40), {.timeout = 300ms, .chunk = 40}));
     for (std::size_t k = 0; k < all.size(); ++k) {
         CAPTURE(k);
         CHECK(all[k].has_value() == (k % 40 != attacker));
@@ -413,7 +415,7 @@ TEST_CASE("a page that changes while it is read is no danger", "[hostile][F79]")
     cofork::pool pool{context, {.workers = 2}};
     for (int round = 0; round < 5; ++round) {
         const auto all = test::run(
-            context, cofork::try_parallel(pool, scribbles, test::first_numbers(40), {.timeout = 200ms, .chunk = 4}));
+            context, cofork::try_parallel(pool, scribbles, test::numbers(40), {.timeout = 200ms, .chunk = 4}));
         CHECK_FALSE(all[attacker].has_value());
         for (std::size_t k = 0; k < all.size(); ++k)
             CHECK((!all[k].has_value() || *all[k] == 2 * static_cast<int>(k)));

@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/work.hpp"
 
 #include <cofork/error.hpp>
 #include <cofork/parallel.hpp>
@@ -33,11 +34,6 @@ using namespace std::chrono_literals;
 using Catch::Matchers::ContainsSubstring;
 
 namespace {
-
-int twice(int x)
-{
-    return 2 * x;
-}
 
 const std::vector<int> doubled{2, 4, 6};
 
@@ -108,24 +104,14 @@ struct generator_range {
     auto end() { return numbers_from_afar::sentinel{}; }
 };
 
-template <typename Condition>
-bool runs_until(asio::io_context& context, Condition holds)
-{
-    return test::eventually([&] {
-        context.restart();
-        context.poll();
-        return holds();
-    });
-}
-
 /// The same items in a snapshot and in a pool.
 template <typename Items>
 void doubles_in_both_places(Items&& items)
 {
-    CHECK(test::run(cofork::parallel(twice, items)) == doubled);
+    CHECK(test::run(cofork::parallel(test::twice, items)) == doubled);
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2}};
-    CHECK(test::run(context, cofork::parallel(pool, twice, items)) == doubled);
+    CHECK(test::run(context, cofork::parallel(pool, test::twice, items)) == doubled);
 }
 
 } // namespace
@@ -180,10 +166,10 @@ TEST_CASE("a range that can be read once is read once", "[input]")
     if (in_pool) {
         asio::io_context context;
         cofork::pool pool{context};
-        CHECK(test::run(context, cofork::parallel(pool, twice, items)) == doubled);
+        CHECK(test::run(context, cofork::parallel(pool, test::twice, items)) == doubled);
     }
     else
-        CHECK(test::run(cofork::parallel(twice, std::move(items))) == doubled);
+        CHECK(test::run(cofork::parallel(test::twice, std::move(items))) == doubled);
 }
 
 TEST_CASE("empty ranges of each kind give empty results", "[input][F95]")
@@ -193,17 +179,17 @@ TEST_CASE("empty ranges of each kind give empty results", "[input][F95]")
     std::list<int> no_list;
     const std::vector<int> no_vector;
     std::forward_list<int> no_forward;
-    CHECK(test::run(cofork::parallel(twice, no_vector)).empty());
-    CHECK(test::run(cofork::parallel(twice, no_list)).empty());
-    CHECK(test::run(cofork::parallel(twice, no_forward)).empty());
-    CHECK(test::run(cofork::parallel(twice, std::views::iota(0, 0))).empty());
-    CHECK(test::run(cofork::parallel(twice, std::views::empty<int>)).empty());
-    CHECK(test::run(cofork::parallel(twice, std::views::istream<int>(nothing))).empty());
-    CHECK(test::run(cofork::try_parallel(twice, std::views::istream<int>(nothing))).empty());
+    CHECK(test::run(cofork::parallel(test::twice, no_vector)).empty());
+    CHECK(test::run(cofork::parallel(test::twice, no_list)).empty());
+    CHECK(test::run(cofork::parallel(test::twice, no_forward)).empty());
+    CHECK(test::run(cofork::parallel(test::twice, std::views::iota(0, 0))).empty());
+    CHECK(test::run(cofork::parallel(test::twice, std::views::empty<int>)).empty());
+    CHECK(test::run(cofork::parallel(test::twice, std::views::istream<int>(nothing))).empty());
+    CHECK(test::run(cofork::try_parallel(test::twice, std::views::istream<int>(nothing))).empty());
     asio::io_context context;
     cofork::pool pool{context};
-    CHECK(test::run(context, cofork::parallel(pool, twice, no_vector)).empty());
-    CHECK(test::run(context, cofork::parallel(pool, twice, no_list)).empty());
+    CHECK(test::run(context, cofork::parallel(pool, test::twice, no_vector)).empty());
+    CHECK(test::run(context, cofork::parallel(pool, test::twice, no_list)).empty());
     CHECK(pool.stats().spawned == 0);
 }
 
@@ -280,10 +266,10 @@ TEST_CASE("an lvalue is borrowed, not copied", "[input]")
         uncopyable() : std::vector<int>{1, 2, 3} {}
         uncopyable(const uncopyable&) = delete;
     } items;
-    CHECK(test::run(cofork::parallel(twice, items)) == doubled);
+    CHECK(test::run(cofork::parallel(test::twice, items)) == doubled);
     asio::io_context context;
     cofork::pool pool{context};
-    CHECK(test::run(context, cofork::parallel(pool, twice, items)) == doubled);
+    CHECK(test::run(context, cofork::parallel(pool, test::twice, items)) == doubled);
 }
 
 TEST_CASE("an endless generator is pulled as far as the window, and no further", "[input][window][F95]")
@@ -298,11 +284,11 @@ TEST_CASE("an endless generator is pulled as far as the window, and no further",
         pool.emplace(context, cofork::pool_options{.workers = 2});
     numbers_from_afar source;
     const cofork::options o{.workers = workers, .window = window};
-    auto results = in_pool ? cofork::stream(*pool, twice, generator_range{&source}, o)
-                           : cofork::stream(context.get_executor(), twice, generator_range{&source}, o);
+    auto results = in_pool ? cofork::stream(*pool, test::twice, generator_range{&source}, o)
+                           : cofork::stream(context.get_executor(), test::twice, generator_range{&source}, o);
 
     // Nobody reads.
-    CHECK(runs_until(context, [&] { return source.produced == static_cast<int>(window); }));
+    CHECK(test::run_until(context, [&] { return source.produced == static_cast<int>(window); }));
     context.run_for(10ms);
     CHECK(source.produced == static_cast<int>(window));
 
@@ -313,11 +299,13 @@ TEST_CASE("an endless generator is pulled as far as the window, and no further",
             REQUIRE_FALSE(e);
             CHECK(r->outcome.value() == 2 * (taken - 1));
         }));
-        REQUIRE(runs_until(context, [&] { return came; }));
+        REQUIRE(test::run_until(context, [&] { return came; }));
         CHECK(source.produced <= taken + static_cast<int>(window));
     }
     results.close();
-    CHECK(runs_until(context, [&] { return !pool || pool->stats().calls == 0; }));
+    context.restart();
+    context.poll(); // so that the loop knows
+    CHECK(test::run_until(context, [&] { return !pool || pool->stats().calls == 0; }));
     const int at_end = source.produced;
     context.run_for(10ms);
     CHECK(source.produced == at_end);
@@ -329,7 +317,7 @@ TEST_CASE("a generator is exhausted exactly", "[input]")
     const unsigned workers = GENERATE(0u, 1u, 3u);
     numbers_from_afar source;
     source.end = 1000;
-    const auto values = test::run(cofork::parallel(twice, generator_range{&source}, {.workers = workers}));
+    const auto values = test::run(cofork::parallel(test::twice, generator_range{&source}, {.workers = workers}));
     REQUIRE(values.size() == 1000);
     CHECK(values[999] == 1998);
     CHECK(source.produced == 1001); // the last one is the end
@@ -342,7 +330,7 @@ TEST_CASE("what the range throws ends a parallel with that exception", "[input][
     numbers_from_afar source;
     source.bad = 20;
     CHECK_THROWS_AS(
-        test::run(cofork::parallel(twice, generator_range{&source}, {.workers = workers})), std::out_of_range);
+        test::run(cofork::parallel(test::twice, generator_range{&source}, {.workers = workers})), std::out_of_range);
 }
 
 TEST_CASE("what the range throws is the failure of its next item elsewhere, and its end", "[input][fault]")
@@ -352,7 +340,7 @@ TEST_CASE("what the range throws is the failure of its next item elsewhere, and 
     {
         numbers_from_afar source;
         source.bad = 20;
-        const auto outcomes = test::run(cofork::try_parallel(twice, generator_range{&source}, {.workers = workers}));
+        const auto outcomes = test::run(cofork::try_parallel(test::twice, generator_range{&source}, {.workers = workers}));
         REQUIRE(outcomes.size() == 21);
         for (std::size_t i = 0; i < 20; ++i)
             CHECK(outcomes[i].value() == 2 * static_cast<int>(i));
@@ -363,7 +351,7 @@ TEST_CASE("what the range throws is the failure of its next item elsewhere, and 
     auto count = [](unsigned n) -> asio::awaitable<int> {
         numbers_from_afar source;
         source.bad = 20;
-        auto results = cofork::stream(twice, generator_range{&source}, {.workers = n});
+        auto results = cofork::stream(test::twice, generator_range{&source}, {.workers = n});
         int seen = 0;
         while (auto one = co_await results.next()) {
             CHECK(one->index == static_cast<std::size_t>(seen));

@@ -110,7 +110,7 @@ tally storm(bool in_pool, unsigned attempts, int nursery_every, toll& killed)
 {
     asio::io_context context{1};
     const cofork::options options{.workers = 3, .delivery = cofork::order::finished, .attempts = attempts};
-    const std::vector<int> numbers = test::first_numbers(items);
+    const std::vector<int> numbers = test::numbers(items);
     const test::helper_process killer{[&] { kill_at_random(::getppid(), killed, nursery_every); }};
     if (!in_pool) {
         auto results = cofork::stream(context.get_executor(), work, numbers, options);

@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/work.hpp"
 
 #include <cofork/error.hpp>
 #include <cofork/parallel.hpp>
@@ -29,24 +30,6 @@ using Catch::Matchers::ContainsSubstring;
 using cofork::failure_kind;
 
 namespace {
-
-int square(int x)
-{
-    return x * x;
-}
-
-std::vector<int> numbers(int n)
-{
-    std::vector<int> all(static_cast<std::size_t>(n));
-    std::iota(all.begin(), all.end(), 0);
-    return all;
-}
-
-[[noreturn]] void hang()
-{
-    for (;;)
-        ::pause();
-}
 
 /// The failure that a call ended with.
 template <typename Call>
@@ -114,7 +97,7 @@ TEST_CASE("parallel gives all values in the order of the items, from other proce
     const test::leaves_nothing guard;
     const unsigned workers = GENERATE(1u, 2u, 5u, cofork::all_cpus);
     const std::size_t chunk = GENERATE(0u, 1u, 7u);
-    const auto items = numbers(1000);
+    const auto items = test::numbers(1000);
 
     const auto answers = test::run(cofork::parallel(
         [](int x) {
@@ -133,7 +116,7 @@ TEST_CASE("a function that returns nothing is run for every item", "[parallel]")
 {
     const test::leaves_nothing guard;
     const test::shared<std::atomic<int>> sum;
-    const auto items = numbers(100);
+    const auto items = test::numbers(100);
 
     test::run(cofork::parallel([&](int x) { *sum += x; }, items));
     CHECK(*sum == 4950);
@@ -149,8 +132,8 @@ TEST_CASE("without items there is nothing to do and nothing to fork", "[parallel
     const test::leaves_nothing guard;
     const std::vector<int> none;
 
-    CHECK(test::run(cofork::parallel(square, none)).empty());
-    CHECK(test::run(cofork::try_parallel(square, none)).empty());
+    CHECK(test::run(cofork::parallel(test::square, none)).empty());
+    CHECK(test::run(cofork::try_parallel(test::square, none)).empty());
     test::run(cofork::parallel([](int) {}, none));
 }
 
@@ -177,10 +160,10 @@ TEST_CASE("the first failure in time ends the call and names its item", "[parall
         if (x == 3)
             throw std::out_of_range{"three is too much"};
         if (x == 0)
-            hang(); // it fails later than the other, or never
+            test::hang(); // it fails later than the other, or never
         return x;
     };
-    const auto items = numbers(8);
+    const auto items = test::numbers(8);
 
     const auto why = failure_of(cofork::parallel(f, items, {.workers = 2, .chunk = 1}));
 
@@ -233,7 +216,7 @@ const fault faults[] = {
     {"terminates", [] { std::terminate(); }, failure_kind::crashed, SIGABRT, -1, ""},
     {"is killed", [] { ::kill(::getpid(), SIGKILL); }, failure_kind::crashed, SIGKILL, -1, ""},
     {"is terminated", [] { ::kill(::getpid(), SIGTERM); }, failure_kind::crashed, SIGTERM, -1, ""},
-    {"hangs", [] { hang(); }, failure_kind::timeout, SIGKILL, -1, ""},
+    {"hangs", [] { test::hang(); }, failure_kind::timeout, SIGKILL, -1, ""},
 };
 
 } // namespace
@@ -244,7 +227,7 @@ TEST_CASE("one item's failure is its own outcome, and all others have their valu
     const fault& row = GENERATE(from_range(std::begin(faults), std::end(faults)));
     const std::size_t chunk = GENERATE(0u, 1u, 4u);
     INFO("item 5 " << row.name << ", chunk " << chunk);
-    const auto items = numbers(12);
+    const auto items = test::numbers(12);
     auto f = [&row](int x) {
         if (x == 5)
             row.body();
@@ -272,7 +255,7 @@ TEST_CASE("one item's failure is its own outcome, and all others have their valu
 TEST_CASE("every item may fail", "[parallel][fault]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(40);
+    const auto items = test::numbers(40);
     auto f = [](int x) -> int {
         if (x % 2)
             throw std::runtime_error{"odd"};
@@ -293,10 +276,10 @@ TEST_CASE("every item may fail", "[parallel][fault]")
 TEST_CASE("a timeout counts from the item's own start and takes only that item", "[parallel][fault]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(6);
+    const auto items = test::numbers(6);
     auto f = [](int x) {
         if (x == 2)
-            hang();
+            test::hang();
         std::this_thread::sleep_for(30ms); // work-under-test: together longer than the timeout, alone shorter
         return x;
     };
@@ -314,10 +297,10 @@ TEST_CASE("a timeout counts from the item's own start and takes only that item",
 TEST_CASE("a deadline ends the whole call", "[parallel][fault]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(6);
+    const auto items = test::numbers(6);
     auto f = [](int x) {
         if (x == 1)
-            hang();
+            test::hang();
         return x;
     };
 
@@ -333,11 +316,11 @@ TEST_CASE(
     "[parallel][fault]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(6);
+    const auto items = test::numbers(6);
     const test::shared<std::atomic<int>> done;
     auto f = [&](int x) {
         if (x == 2)
-            hang();
+            test::hang();
         ++*done;
         return x;
     };
@@ -362,7 +345,7 @@ TEST_CASE(
 
     got.clear();
     context.restart();
-    cofork::try_parallel(context.get_executor(), [](int) { hang(); }, items, {.workers = 1, .deadline = 20ms},
+    cofork::try_parallel(context.get_executor(), [](int) { test::hang(); }, items, {.workers = 1, .deadline = 20ms},
         [&](std::error_code, std::vector<cofork::outcome<void>> outcomes) {
             for (auto& o : outcomes)
                 got.push_back(o ? cofork::outcome<int>{0} : cofork::outcome<int>{o.error()});
@@ -378,7 +361,7 @@ TEST_CASE(
 {
     const test::leaves_nothing guard;
     const test::shared<std::array<std::atomic<int>, 4>> starts;
-    const auto items = numbers(4);
+    const auto items = test::numbers(4);
     auto f = [&](int x) {
         const int start = ++(*starts)[static_cast<std::size_t>(x)];
         if (x == 1 && start < 3)
@@ -424,7 +407,7 @@ TEST_CASE("only failures that are worth it are tried again", "[parallel][retry][
         row{cofork::retry_on::timeout, {1, 1, 2}}, row{cofork::retry_on::crash | cofork::retry_on::timeout, {1, 2, 2}},
         row{cofork::retry_on::any, {2, 2, 2}});
     const test::shared<std::array<std::atomic<int>, 3>> starts;
-    const auto items = numbers(3);
+    const auto items = test::numbers(3);
     const auto limit = test::forks_are_slow ? 1000ms : 50ms;
     auto f = [&](int x) {
         ++(*starts)[static_cast<std::size_t>(x)];
@@ -432,7 +415,7 @@ TEST_CASE("only failures that are worth it are tried again", "[parallel][retry][
             throw 1;
         if (x == 1)
             std::raise(SIGKILL);
-        hang();
+        test::hang();
     };
 
     const auto outcomes =
@@ -465,7 +448,7 @@ TEST_CASE("fresh gives every item a process of its own, with clean globals", "[p
 {
     const test::leaves_nothing guard;
     static int used = 0;
-    const auto items = numbers(12);
+    const auto items = test::numbers(12);
 
     const auto answers = test::run(
         cofork::parallel([](int) { return std::pair{::getpid(), ++used}; }, items, {.workers = 3, .fresh = true}));
@@ -486,7 +469,7 @@ TEST_CASE("no more items run at once than there may be workers, and as many do",
         std::atomic<int> most;
     };
     const test::shared<meeting> at;
-    const auto items = numbers(12);
+    const auto items = test::numbers(12);
     auto f = [&](int) {
         const int here = ++at->here;
         for (int most = at->most; most < here && !at->most.compare_exchange_weak(most, here);) {
@@ -503,7 +486,7 @@ TEST_CASE("no more items run at once than there may be workers, and as many do",
 TEST_CASE("an exception from on_error or from progress ends the call with that exception", "[parallel]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(50);
+    const auto items = test::numbers(50);
     auto bad_hook = [](const cofork::failure&) { throw std::domain_error{"the hook"}; };
     struct bad_listener {
         void update(const cofork::progress_state& s)
@@ -519,14 +502,14 @@ TEST_CASE("an exception from on_error or from progress ends the call with that e
     };
 
     CHECK_THROWS_AS(test::run(cofork::parallel(f, items, {.on_error = bad_hook})), std::domain_error);
-    CHECK_THROWS_AS(test::run(cofork::parallel(square, items, {.progress = listens})), std::domain_error);
+    CHECK_THROWS_AS(test::run(cofork::parallel(test::square, items, {.progress = listens})), std::domain_error);
     CHECK(error_of(cofork::try_parallel(f, items, {.on_error = bad_hook})) == cofork::errc::callback_threw);
 }
 
 TEST_CASE("progress begins with nothing done, only grows, and ends with everything", "[parallel][progress]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(30);
+    const auto items = test::numbers(30);
     listener hears;
     const test::shared<std::atomic<int>> starts;
     auto f = [&](int x) {
@@ -557,18 +540,18 @@ TEST_CASE("progress begins with nothing done, only grows, and ends with everythi
 TEST_CASE("a snapshot is refused while other threads run, with the remedy in the text", "[parallel][threads]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(3);
+    const auto items = test::numbers(3);
     const idle_thread other;
 
     try {
-        test::run(cofork::parallel(square, items));
+        test::run(cofork::parallel(test::square, items));
         FAIL("it was to be refused");
     }
     catch (const std::system_error& e) {
         CHECK(e.code() == cofork::errc::threads_running);
         CHECK_THAT(e.what(), ContainsSubstring("pool"));
     }
-    CHECK(test::run(cofork::parallel(square, items, {.with_threads = true})) == std::vector<int>{0, 1, 4});
+    CHECK(test::run(cofork::parallel(test::square, items, {.with_threads = true})) == std::vector<int>{0, 1, 4});
 }
 
 TEST_CASE("options that no place could honour are refused by name", "[parallel]")
@@ -581,10 +564,10 @@ TEST_CASE("options that no place could honour are refused by name", "[parallel]"
     const row& r = GENERATE(
         row{{.attempts = 0}, "attempts"}, row{{.pause = -1ns}, "pause"}, row{{.timeout = -1ns}, "timeout"},
         row{{.deadline = -1ns}, "deadline"}, row{{.workers = 100'000}, "workers"});
-    const auto items = numbers(3);
+    const auto items = test::numbers(3);
 
     try {
-        test::run(cofork::parallel(square, items, r.o));
+        test::run(cofork::parallel(test::square, items, r.o));
         FAIL("it was to be refused");
     }
     catch (const std::system_error& e) {
@@ -596,10 +579,10 @@ TEST_CASE("options that no place could honour are refused by name", "[parallel]"
 TEST_CASE("a worker may make a call of its own", "[parallel]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(4);
+    const auto items = test::numbers(4);
     auto inner = [](int x) {
-        const auto some = numbers(x + 1);
-        const auto squares = cofork::wait(cofork::parallel(square, some, {.workers = 2}));
+        const auto some = test::numbers(x + 1);
+        const auto squares = cofork::wait(cofork::parallel(test::square, some, {.workers = 2}));
         return std::accumulate(squares.begin(), squares.end(), 0);
     };
 
@@ -613,11 +596,11 @@ TEST_CASE("many calls at once in one context keep apart", "[parallel]")
     int right = 0;
     std::vector<std::vector<int>> inputs;
     for (int i = 0; i < 20; ++i)
-        inputs.push_back(numbers(50 + i));
+        inputs.push_back(test::numbers(50 + i));
     for (const auto& items : inputs) {
-        cofork::parallel(context.get_executor(), square, items, {.workers = 2},
+        cofork::parallel(context.get_executor(), test::square, items, {.workers = 2},
             [&right, &items](std::exception_ptr e, std::vector<int> squares) {
-                right += !e && squares.size() == items.size() && squares.back() == square(items.back());
+                right += !e && squares.size() == items.size() && squares.back() == test::square(items.back());
             });
     }
     context.run_for(test::long_enough);
@@ -627,9 +610,9 @@ TEST_CASE("many calls at once in one context keep apart", "[parallel]")
 TEST_CASE("wait runs a call to its end and throws what it throws", "[parallel][wait]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
 
-    CHECK(cofork::wait(cofork::parallel(square, items)) == std::vector<int>{0, 1, 4, 9, 16});
+    CHECK(cofork::wait(cofork::parallel(test::square, items)) == std::vector<int>{0, 1, 4, 9, 16});
     CHECK_THROWS_AS(cofork::wait(cofork::parallel([](int) { throw 1; }, items)), cofork::item_error);
-    CHECK(cofork::wait(cofork::try_parallel(square, items)).size() == 5);
+    CHECK(cofork::wait(cofork::try_parallel(test::square, items)).size() == 5);
 }

@@ -125,7 +125,7 @@ TEST_CASE("workers beyond min_workers end when they have nothing to do", "[pool]
     how.idle = 100ms;
     cofork::pool pool{context, how};
     for (int round = 0; round < 2; ++round) {
-        const auto pids = test::run(context, cofork::parallel(pool, slow_pid, test::first_numbers(40), {.chunk = 1}));
+        const auto pids = test::run(context, cofork::parallel(pool, slow_pid, test::numbers(40), {.chunk = 1}));
         CHECK(distinct(pids).size() == 4);
         REQUIRE(test::eventually([] { return test::workers().size() == 1; }));
         CHECK(test::eventually([&] { return now->finis == 3 * (round + 1); }));
@@ -155,14 +155,14 @@ TEST_CASE("fini runs when a worker is replaced, drained or not needed, and not w
         cofork::pool_options how = with_state(1);
         how.max_items = 5;
         cofork::pool pool{context, how};
-        test::run(context, cofork::parallel(pool, test::twice, test::first_numbers(50)));
+        test::run(context, cofork::parallel(pool, test::twice, test::numbers(50)));
         CHECK(test::eventually([] { return now->finis >= 9; }));
         CHECK(now->inits >= 10);
     }
     SECTION("drained")
     {
         cofork::pool pool{context, with_state(2)};
-        test::run(context, cofork::parallel(pool, slow_pid, test::first_numbers(10), {.chunk = 1}));
+        test::run(context, cofork::parallel(pool, slow_pid, test::numbers(10), {.chunk = 1}));
         test::run(context, pool.async_drain());
         CHECK(now->finis == now->inits);
         CHECK(now->finis > 0);
@@ -171,14 +171,14 @@ TEST_CASE("fini runs when a worker is replaced, drained or not needed, and not w
     SECTION("not needed")
     {
         cofork::pool pool{context, with_state(3)};
-        test::run(context, cofork::parallel(pool, slow_pid, test::first_numbers(20), {.chunk = 1}));
+        test::run(context, cofork::parallel(pool, slow_pid, test::numbers(20), {.chunk = 1}));
         REQUIRE(now->inits == 3);
         pool.resize(1);
         test::run(context, cofork::run(pool, test::twice, 1));
         CHECK(test::eventually([] { return now->finis == 2; }));
         CHECK(test::eventually([] { return test::workers().size() == 1; }));
         pool.resize(3);
-        const auto pids = test::run(context, cofork::parallel(pool, slow_pid, test::first_numbers(20), {.chunk = 1}));
+        const auto pids = test::run(context, cofork::parallel(pool, slow_pid, test::numbers(20), {.chunk = 1}));
         CHECK(distinct(pids).size() == 3);
         CHECK_THROWS_AS(pool.resize(4), std::system_error);
         CHECK_THROWS_AS(pool.resize(0), std::system_error);
@@ -187,7 +187,7 @@ TEST_CASE("fini runs when a worker is replaced, drained or not needed, and not w
     {
         cofork::pool pool{context, with_state(1)};
         const auto hangs = [](int) { test::hang(); };
-        test::run(context, cofork::try_parallel(pool, hangs, test::first_numbers(3), {.timeout = 50ms}));
+        test::run(context, cofork::try_parallel(pool, hangs, test::numbers(3), {.timeout = 50ms}));
         CHECK(now->inits == 3);
         CHECK(now->finis == 0);
     }
@@ -272,7 +272,7 @@ TEST_CASE("workers are replaced by age, between two items", "[pool][life][F53]")
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 1, .max_age = 60ms}};
     const auto begin = std::chrono::steady_clock::now();
-    const auto pids = test::run(context, cofork::parallel(pool, slow_pid, test::first_numbers(30), {.chunk = 1}));
+    const auto pids = test::run(context, cofork::parallel(pool, slow_pid, test::numbers(30), {.chunk = 1}));
     const auto ages = (std::chrono::steady_clock::now() - begin) / 60ms;
     CHECK(distinct(pids).size() >= 4);
     CHECK(static_cast<long>(distinct(pids).size()) <= ages + 1);
@@ -296,7 +296,7 @@ TEST_CASE("workers that grow are replaced, and no item is lost", "[pool][life][F
     const test::leaves_nothing nothing;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2, .max_growth = std::size_t{16} << 20}};
-    const auto outcomes = test::run(context, cofork::try_parallel(pool, leaks, test::first_numbers(200)));
+    const auto outcomes = test::run(context, cofork::try_parallel(pool, leaks, test::numbers(200)));
     std::set<int> pids;
     for (const auto& outcome : outcomes) {
         REQUIRE(outcome);
@@ -321,7 +321,7 @@ TEST_CASE("a pool changes its size while it works, and loses nothing", "[pool][l
         --now->now_running;
         return 2 * item;
     };
-    const auto items = test::first_numbers(600);
+    const auto items = test::numbers(600);
     test::started<std::vector<int>> call{context, cofork::parallel(pool, counts, items, {.chunk = 1})};
     unsigned sizes = 0;
     while (!call.ended()) {

@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/work.hpp"
 
 #include <cofork/cofork.hpp>
 
@@ -27,33 +28,15 @@ using cofork::failure_kind;
 
 namespace {
 
-int square(int x)
-{
-    return x * x;
-}
-
 int pid_of_worker(int)
 {
     return ::getpid();
 }
 
-std::vector<int> numbers(int n)
-{
-    std::vector<int> all(static_cast<std::size_t>(n));
-    std::iota(all.begin(), all.end(), 0);
-    return all;
-}
-
-[[noreturn]] void hang()
-{
-    for (;;)
-        ::pause();
-}
-
 int hangs_or_gives(int x)
 {
     if (x < 0)
-        hang();
+        test::hang();
     return x;
 }
 
@@ -65,17 +48,6 @@ struct counts {
     std::atomic<int> most;
 };
 counts* counted = nullptr;
-
-/// Runs handlers until `holds()`.
-template <typename Condition>
-bool runs_until(asio::io_context& context, Condition holds)
-{
-    return test::eventually([&] {
-        context.restart();
-        context.poll();
-        return holds();
-    });
-}
 
 template <typename Call>
 std::error_code error_of(asio::io_context& context, Call call)
@@ -97,18 +69,18 @@ TEST_CASE("all verbs work in a pool, call after call", "[pool]")
     const test::leaves_nothing guard;
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2}};
-    const auto items = numbers(500);
+    const auto items = test::numbers(500);
 
     for (int round = 0; round < 3; ++round) {
-        const auto squares = test::run(context, cofork::parallel(pool, square, items));
+        const auto squares = test::run(context, cofork::parallel(pool, test::square, items));
         REQUIRE(squares.size() == 500);
         for (std::size_t i = 0; i < 500; ++i)
-            REQUIRE(squares[i] == square(items[i]));
-        const auto outcomes = test::run(context, cofork::try_parallel(pool, square, items, {.workers = 1}));
+            REQUIRE(squares[i] == test::square(items[i]));
+        const auto outcomes = test::run(context, cofork::try_parallel(pool, test::square, items, {.workers = 1}));
         REQUIRE(outcomes.size() == 500);
-        CHECK(outcomes[499].value() == square(499));
-        CHECK(test::run(context, cofork::run(pool, square, 12)) == 144);
-        CHECK(test::run(context, cofork::try_run(pool, square, 12)).value() == 144);
+        CHECK(outcomes[499].value() == test::square(499));
+        CHECK(test::run(context, cofork::run(pool, test::square, 12)) == 144);
+        CHECK(test::run(context, cofork::try_run(pool, test::square, 12)).value() == 144);
         test::run(context, cofork::parallel(pool, [](int) {}, items));
     }
     CHECK(pool.stats().done == 3 * 1502);
@@ -168,7 +140,7 @@ TEST_CASE("by_bytes carries plain captures to a pool", "[pool]")
     const test::leaves_nothing guard;
     asio::io_context context;
     cofork::pool pool{context};
-    const auto items = numbers(100);
+    const auto items = test::numbers(100);
     int factor = 3;
     long offset = 1000;
 
@@ -194,7 +166,7 @@ TEST_CASE("each worker makes its state once, and f gets it as its first argument
                                     ++counted->inits;
                                     return state{name, 0};
                                 }}};
-    const auto items = numbers(200);
+    const auto items = test::numbers(200);
     auto f = [](state& s, int x) {
         ++s.uses;
         return std::pair{s.name + std::to_string(x), ::getpid()};
@@ -211,7 +183,7 @@ TEST_CASE("each worker makes its state once, and f gets it as its first argument
 
     const auto uses = [](state& s, int) { return s.uses; };
     CHECK(test::run(context, cofork::run(pool, uses, 0)) > 0); // it lives as long as the worker
-    CHECK(test::run(context, cofork::run(pool, square, 3)) == 9); // f need not take it
+    CHECK(test::run(context, cofork::run(pool, test::square, 3)) == 9); // f need not take it
 }
 
 TEST_CASE("an f whose state the pool does not make is refused", "[pool][init]")
@@ -222,7 +194,7 @@ TEST_CASE("an f whose state the pool does not make is refused", "[pool][init]")
     cofork::pool of_ints{context, {.init = [] { return 5; }}};
     auto f = [](std::string& s, int) { return s; };
     auto g = [](int& i, int x) { return i + x; };
-    const auto items = numbers(3);
+    const auto items = test::numbers(3);
 
     CHECK(error_of(context, cofork::parallel(without, f, items)) == cofork::errc::invalid_options);
     CHECK(error_of(context, cofork::parallel(of_ints, f, items)) == cofork::errc::invalid_options);
@@ -233,12 +205,12 @@ TEST_CASE("an init that throws or crashes fails the call, not the program", "[po
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(3);
+    const auto items = test::numbers(3);
     SECTION("it throws")
     {
         cofork::pool pool{context, {.workers = 2, .init = []() -> int { throw std::runtime_error{"no database"}; }}};
         try {
-            test::run(context, cofork::parallel(pool, square, items));
+            test::run(context, cofork::parallel(pool, test::square, items));
             FAIL("it was to throw");
         }
         catch (const std::system_error& e) {
@@ -249,7 +221,7 @@ TEST_CASE("an init that throws or crashes fails the call, not the program", "[po
     SECTION("it crashes")
     {
         cofork::pool pool{context, {.workers = 2, .init = []() -> int { std::abort(); }}};
-        CHECK(error_of(context, cofork::parallel(pool, square, items)) == cofork::errc::boot_failed);
+        CHECK(error_of(context, cofork::parallel(pool, test::square, items)) == cofork::errc::boot_failed);
     }
 }
 
@@ -275,8 +247,8 @@ TEST_CASE("an init that fails the first times and then works is not noticed", "[
         throw std::runtime_error{"not yet"};
     };
     cofork::pool pool{context, {.workers = 2, .init = make}};
-    const auto items = numbers(50);
-    CHECK(test::run(context, cofork::parallel(pool, square, items)).back() == square(49));
+    const auto items = test::numbers(50);
+    CHECK(test::run(context, cofork::parallel(pool, test::square, items)).back() == test::square(49));
     CHECK(tries->load() > 3);
 }
 
@@ -287,7 +259,7 @@ TEST_CASE("a worker is replaced after max_items", "[pool][F53]")
     const std::size_t chunk = GENERATE(0u, 1u, 8u);
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2, .max_items = max_items}};
-    const auto items = numbers(43);
+    const auto items = test::numbers(43);
 
     const auto pids = test::run(context, cofork::parallel(pool, pid_of_worker, items, {.chunk = chunk}));
 
@@ -304,7 +276,7 @@ TEST_CASE("a fresh pool gives every item a process of its own", "[pool]")
     const std::size_t chunk = GENERATE(0u, 8u);
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2, .fresh = true}};
-    const auto items = numbers(20);
+    const auto items = test::numbers(20);
 
     const auto pids = test::run(context, cofork::parallel(pool, pid_of_worker, items, {.chunk = chunk}));
     CHECK(std::set<int>(pids.begin(), pids.end()).size() == 20);
@@ -315,12 +287,12 @@ TEST_CASE("a crash costs a pool one item and one worker", "[pool][fault]")
     const test::leaves_nothing guard;
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2}};
-    const auto items = numbers(30);
+    const auto items = test::numbers(30);
     auto f = [](int x) {
         if (x == 7)
             std::raise(SIGSEGV);
         if (x == 9)
-            hang();
+            test::hang();
         return x;
     };
 
@@ -348,7 +320,7 @@ TEST_CASE("a worker that is killed while it idles is replaced", "[pool][fault]")
     ::kill(first, SIGKILL);
     const int second = test::run(context, cofork::run(pool, pid_of_worker, 0));
     CHECK(first != second);
-    CHECK(test::run(context, cofork::parallel(pool, square, numbers(20))).size() == 20);
+    CHECK(test::run(context, cofork::parallel(pool, test::square, test::numbers(20))).size() == 20);
 }
 
 TEST_CASE("an idle pool gives its context no work", "[pool]")
@@ -357,7 +329,7 @@ TEST_CASE("an idle pool gives its context no work", "[pool]")
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2}};
     CHECK(context.run_for(test::long_enough) == 0);
-    CHECK(test::run(context, cofork::parallel(pool, square, numbers(20))).size() == 20);
+    CHECK(test::run(context, cofork::parallel(pool, test::square, test::numbers(20))).size() == 20);
     context.restart();
     context.run_for(test::long_enough);
     CHECK(context.stopped());
@@ -384,9 +356,9 @@ TEST_CASE("several calls share a pool, and a long one does not hold up a short o
         });
 
     for (int i = 0; i < 5; ++i)
-        CHECK(test::run(context, cofork::parallel(pool, square, numbers(50))).size() == 50);
+        CHECK(test::run(context, cofork::parallel(pool, test::square, test::numbers(50))).size() == 50);
     CHECK_FALSE(over);
-    CHECK(runs_until(context, [&] { return over; }));
+    CHECK(test::run_until(context, [&] { return over; }));
     CHECK(first_ended == cofork::errc::deadline);
 }
 
@@ -405,7 +377,7 @@ TEST_CASE("options::workers caps what a call takes of a pool", "[pool]")
         test::eventually([] { return counted->most >= 2; }, 2s);
         --counted->now;
     };
-    test::run(context, cofork::parallel(pool, f, numbers(16), {.workers = 2}));
+    test::run(context, cofork::parallel(pool, f, test::numbers(16), {.workers = 2}));
     CHECK(shared->most == 2);
 }
 
@@ -419,7 +391,7 @@ TEST_CASE("close() ends calls in progress, reaps, and refuses new ones", "[pool]
     const std::vector<int> hanging(10, -1);
     std::exception_ptr ended;
     cofork::parallel(*pool, hangs_or_gives, hanging, {}, [&](std::exception_ptr e, std::vector<int>) { ended = e; });
-    REQUIRE(runs_until(context, [&] { return pool->stats().busy > 0; }));
+    REQUIRE(test::run_until(context, [&] { return pool->stats().busy > 0; }));
 
     if (by_destructor)
         pool.reset();
@@ -428,7 +400,7 @@ TEST_CASE("close() ends calls in progress, reaps, and refuses new ones", "[pool]
     CHECK(test::children().empty());
     CHECK_FALSE(ended); // never from inside
 
-    CHECK(runs_until(context, [&] { return ended != nullptr; }));
+    CHECK(test::run_until(context, [&] { return ended != nullptr; }));
     try {
         std::rethrow_exception(ended);
     }
@@ -437,8 +409,8 @@ TEST_CASE("close() ends calls in progress, reaps, and refuses new ones", "[pool]
     }
     if (pool) {
         pool->close();
-        CHECK(error_of(context, cofork::run(*pool, square, 1)) == cofork::errc::pool_closed);
-        CHECK(error_of(context, cofork::parallel(*pool, square, numbers(9))) == cofork::errc::pool_closed);
+        CHECK(error_of(context, cofork::run(*pool, test::square, 1)) == cofork::errc::pool_closed);
+        CHECK(error_of(context, cofork::parallel(*pool, test::square, test::numbers(9))) == cofork::errc::pool_closed);
     }
 }
 
@@ -453,8 +425,8 @@ TEST_CASE("a pool may be closed from a callback of its own call", "[pool][close]
             throw std::runtime_error{"five"};
         return x;
     };
-    CHECK(error_of(context, cofork::parallel(pool, f, numbers(100), {.on_error = close})) == cofork::errc::pool_closed);
-    CHECK(runs_until(context, [] { return test::children().empty(); }));
+    CHECK(error_of(context, cofork::parallel(pool, f, test::numbers(100), {.on_error = close})) == cofork::errc::pool_closed);
+    CHECK(test::run_until(context, [] { return test::children().empty(); }));
 }
 
 TEST_CASE("async_drain lets calls in progress end, and refuses new ones", "[pool][close]")
@@ -472,21 +444,21 @@ TEST_CASE("async_drain lets calls in progress end, and refuses new ones", "[pool
             test::eventually([] { return counted->now == 1; }, 20s);
             return x;
         },
-        numbers(4), {}, [&](std::exception_ptr, std::vector<int> v) {
+        test::numbers(4), {}, [&](std::exception_ptr, std::vector<int> v) {
             CHECK_FALSE(drained);
             values = std::move(v);
         });
-    REQUIRE(runs_until(context, [&] { return pool.stats().busy > 0; }));
+    REQUIRE(test::run_until(context, [&] { return pool.stats().busy > 0; }));
 
     pool.async_drain([&](std::error_code ec) {
         CHECK_FALSE(ec);
         drained = true;
     });
-    CHECK(error_of(context, cofork::run(pool, square, 1)) == cofork::errc::pool_closed);
+    CHECK(error_of(context, cofork::run(pool, test::square, 1)) == cofork::errc::pool_closed);
     CHECK_FALSE(drained);
     shared->now = 1;
-    CHECK(runs_until(context, [&] { return drained; }));
-    CHECK(values == numbers(4));
+    CHECK(test::run_until(context, [&] { return drained; }));
+    CHECK(values == test::numbers(4));
     CHECK(test::children().empty());
 }
 
@@ -498,7 +470,7 @@ TEST_CASE("a drain that a close overtakes completes, and so does each of several
     cofork::pool pool{context, {.workers = 1}};
     int calls = 0, drains = 0;
     const auto count = [&](std::error_code) { ++drains; };
-    cofork::run(pool, [](int) { hang(); }, 1, [&](std::exception_ptr e) { calls += e ? 1 : 0; });
+    cofork::run(pool, [](int) { test::hang(); }, 1, [&](std::exception_ptr e) { calls += e ? 1 : 0; });
     pool.async_drain(count);
     pool.async_drain(count);
     context.poll();
@@ -550,7 +522,7 @@ TEST_CASE("a pool is refused while threads run, and with senseless options", "[p
     }
     {
         cofork::pool all_the_same{context, {.workers = 1, .with_threads = true}};
-        CHECK(test::run(context, cofork::run(all_the_same, square, 4)) == 16);
+        CHECK(test::run(context, cofork::run(all_the_same, test::square, 4)) == 16);
     }
     {
         const std::lock_guard lock{mutex};
@@ -566,8 +538,8 @@ TEST_CASE("wait runs the context of a pool that nobody runs", "[pool][wait]")
     asio::io_context context;
     cofork::pool pool{context};
     for (int i = 0; i < 3; ++i)
-        CHECK(cofork::wait(cofork::parallel(pool, square, numbers(40))).size() == 40);
-    CHECK(cofork::wait(cofork::run(pool, square, 5)) == 25);
+        CHECK(cofork::wait(cofork::parallel(pool, test::square, test::numbers(40))).size() == 40);
+    CHECK(cofork::wait(cofork::run(pool, test::square, 5)) == 25);
 }
 
 TEST_CASE("a pool may be made and destroyed unused", "[pool]")

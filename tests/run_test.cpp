@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/work.hpp"
 
 #include <cofork/error.hpp>
 #include <cofork/run.hpp>
@@ -39,15 +40,9 @@ std::string join(const std::string& a, const std::string& b, int n)
     return all;
 }
 
-[[noreturn]] void hang()
-{
-    for (;;)
-        ::pause();
-}
-
 int hangs()
 {
-    hang();
+    test::hang();
 }
 
 int worker_of_options(const cofork::options& o)

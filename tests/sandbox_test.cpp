@@ -257,7 +257,7 @@ TEST_CASE("an item may take so much processor time", "[sandbox][F83]")
     CHECK_THAT(describe(outcome.error()), ContainsSubstring("policy::cpu"));
 
     // The kernel counts for the whole life of the worker: it leaves before that is anybody's fault.
-    const auto many = test::run(context, cofork::try_parallel(pool, computes_a_while, test::first_numbers(80)));
+    const auto many = test::run(context, cofork::try_parallel(pool, computes_a_while, test::numbers(80)));
     for (const auto& each : many)
         CHECK(each);
     CHECK(pool.stats().spawned > 2);

@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/work.hpp"
 
 #include <cofork/cofork.hpp>
 
@@ -12,7 +13,6 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
-#include <numeric>
 #include <ranges>
 #include <set>
 #include <stdexcept>
@@ -29,19 +29,6 @@ using cofork::failure_kind;
 using steady = std::chrono::steady_clock;
 
 namespace {
-
-std::vector<int> numbers(int n)
-{
-    std::vector<int> all(static_cast<std::size_t>(n));
-    std::iota(all.begin(), all.end(), 0);
-    return all;
-}
-
-[[noreturn]] void hang()
-{
-    for (;;)
-        ::pause();
-}
 
 /// When each item started, in the order of the starts.
 struct starts {
@@ -78,7 +65,7 @@ TEST_CASE("1: add_one over fifty numbers, in two workers, one, and none", "[seed
 {
     const test::leaves_nothing guard;
     const cofork::options o{.workers = GENERATE(2u, 1u, 0u, cofork::all_cpus)};
-    const auto items = numbers(50);
+    const auto items = test::numbers(50);
     int a = 1;
     auto add = [&](int x) { return x + a; };
     for (const int extra : {1, 2}) {
@@ -94,7 +81,7 @@ TEST_CASE("2: failures are collected in their places, also serially", "[seed]")
 {
     const test::leaves_nothing guard;
     const cofork::options o{.workers = GENERATE(2u, 0u)};
-    const auto items = numbers(8);
+    const auto items = test::numbers(8);
     auto die_sometimes = [](int x) {
         if (x == 4 || x == 5)
             throw std::runtime_error{"died on " + std::to_string(x)};
@@ -114,7 +101,7 @@ TEST_CASE("3: a crash costs its item and no other, in chunks of any size", "[see
 {
     const test::leaves_nothing guard;
     const std::size_t chunk = GENERATE(1u, 4u);
-    const auto items = numbers(12);
+    const auto items = test::numbers(12);
     auto f = [](int x) {
         if (x == 5)
             std::raise(SIGSEGV);
@@ -129,7 +116,7 @@ TEST_CASE("3: a crash costs its item and no other, in chunks of any size", "[see
 TEST_CASE("an item that fails does not lose what its chunk had before", "[seed]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(4);
+    const auto items = test::numbers(4);
     auto f = [](int x) {
         if (x == 3)
             throw std::runtime_error{"three"};
@@ -145,7 +132,7 @@ TEST_CASE("4: item starts are a pause apart, over all workers, in item order", "
     const test::leaves_nothing guard;
     const cofork::options o{.workers = GENERATE(0u, 1u, 2u, 4u), .pause = pause_between, .chunk = GENERATE(0u, 3u)};
     const test::shared<starts> seen;
-    const auto items = numbers(6);
+    const auto items = test::numbers(6);
     auto f = [&](int x) {
         seen->note(x);
         std::this_thread::sleep_for(20ms); // work-under-test
@@ -176,7 +163,7 @@ TEST_CASE("items that take longer than the pause overlap", "[seed][pause]")
         test::eventually([&] { return seen->most >= 2; }, 20s); // work-under-test: until another runs beside it
         --seen->here;
     };
-    test::run(cofork::parallel(f, numbers(4), {.workers = 2, .pause = pause_between}));
+    test::run(cofork::parallel(f, test::numbers(4), {.workers = 2, .pause = pause_between}));
     CHECK(seen->most == 2);
     for (const auto gap : seen->when.gaps())
         CHECK(gap >= least_gap);
@@ -203,8 +190,8 @@ TEST_CASE("the first item does not wait for the pause", "[seed][pause]")
     const test::leaves_nothing guard;
     const unsigned workers = GENERATE(0u, 2u);
     CHECK(
-        test::run(cofork::parallel([](int x) { return x; }, numbers(1), {.workers = workers, .pause = 24h})) ==
-        numbers(1));
+        test::run(cofork::parallel([](int x) { return x; }, test::numbers(1), {.workers = workers, .pause = 24h})) ==
+        test::numbers(1));
 }
 
 TEST_CASE("other attempts of an item go through the gate too", "[seed][pause][retry]")
@@ -218,7 +205,7 @@ TEST_CASE("other attempts of an item go through the gate too", "[seed][pause][re
             throw std::runtime_error{"never"};
         return x;
     };
-    const auto outcomes = test::run(cofork::try_parallel(f, numbers(3), o));
+    const auto outcomes = test::run(cofork::try_parallel(f, test::numbers(3), o));
     CHECK(outcomes[1].error().attempts == 3);
     REQUIRE(seen->count == 5);
     for (const auto gap : seen->gaps())
@@ -243,7 +230,7 @@ TEST_CASE("the gate is one for a call, also in a stream and in a pool", "[seed][
             n += one->outcome.has_value();
         co_return n;
     };
-    const auto items = numbers(4);
+    const auto items = test::numbers(4);
     CHECK(test::run(context, all(cofork::stream(pool, f, items, {.pause = pause_between}))) == 4);
     REQUIRE(seen->count == 4);
     for (const auto gap : seen->gaps())
@@ -259,7 +246,7 @@ TEST_CASE("5: a deadline of the whole call kills what runs and ends in time", "[
     };
     const auto before = steady::now();
     try {
-        test::run(cofork::parallel(f, numbers(6), {.workers = 2, .deadline = 300ms}));
+        test::run(cofork::parallel(f, test::numbers(6), {.workers = 2, .deadline = 300ms}));
         FAIL("it was to throw");
     }
     catch (const std::system_error& e) {
@@ -292,7 +279,7 @@ TEST_CASE("6: progress moves while the first item is slow, also without a known 
     const cofork::options o{.workers = 2, .chunk = 1, .progress = bar};
     const auto endless = std::views::iota(0);
     const auto values = sized
-        ? test::run(cofork::parallel(f, numbers(4), o))
+        ? test::run(cofork::parallel(f, test::numbers(4), o))
         : test::run(cofork::parallel(f, endless | std::views::take_while([](int x) { return x < 4; }), o));
     CHECK(values == std::vector{1, 1, 2, 3});
     CHECK(bar.heard.back().done == 4);
@@ -347,18 +334,18 @@ TEST_CASE("8: workers do not outlive a parent that is killed, idle or busy", "[s
     if (parent == 0) {
         asio::io_context context;
         cofork::pool pool{context, {.workers = 2}};
-        cofork::wait(cofork::parallel(pool, [](int x) { return x; }, numbers(10)));
+        cofork::wait(cofork::parallel(pool, [](int x) { return x; }, test::numbers(10)));
         if (!busy) {
             ++*running;
-            hang();
+            test::hang();
         }
         cofork::wait(cofork::parallel(
             pool,
             [](int) {
                 ++*running;
-                hang();
+                test::hang();
             },
-            numbers(4)));
+            test::numbers(4)));
         ::_exit(1);
     }
     CHECK(test::eventually([&] { return *runs > 0; }, 20s));
@@ -381,7 +368,7 @@ TEST_CASE("9: a pool never forks a parent that has threads by now", "[seed][thre
     std::vector<std::thread> threads;
     std::atomic<int> right{0};
     for (int i = 0; i < 8; ++i) {
-        cofork::parallel(pool, [](int x) { return x + 1; }, numbers(100), {},
+        cofork::parallel(pool, [](int x) { return x + 1; }, test::numbers(100), {},
             [&](std::exception_ptr e, std::vector<int> values) { right += !e && values.back() == 100; });
     }
     for (int i = 0; i < 3; ++i)
@@ -398,7 +385,7 @@ TEST_CASE("10: without reuse every item has its own process and clean globals", 
     const test::leaves_nothing guard;
     static int uses = 0;
     const auto answers = test::run(cofork::parallel(
-        [](int) { return std::pair{::getpid(), ++uses}; }, numbers(10), {.workers = 2, .fresh = true}));
+        [](int) { return std::pair{::getpid(), ++uses}; }, test::numbers(10), {.workers = 2, .fresh = true}));
     std::set<int> pids;
     for (const auto& [pid, n] : answers) {
         pids.insert(pid);
@@ -411,8 +398,8 @@ TEST_CASE("one worker is a process, none is this one", "[seed]")
 {
     const test::leaves_nothing guard;
     auto pid = [](int) { return ::getpid(); };
-    CHECK(test::run(cofork::parallel(pid, numbers(1), {.workers = 1})).front() != ::getpid());
-    CHECK(test::run(cofork::parallel(pid, numbers(1), {.workers = 0})).front() == ::getpid());
+    CHECK(test::run(cofork::parallel(pid, test::numbers(1), {.workers = 1})).front() != ::getpid());
+    CHECK(test::run(cofork::parallel(pid, test::numbers(1), {.workers = 0})).front() == ::getpid());
 }
 
 TEST_CASE("an exception is thrown again when it happens, not when its turn comes", "[seed]")
@@ -422,11 +409,11 @@ TEST_CASE("an exception is thrown again when it happens, not when its turn comes
         if (x == 3)
             throw std::logic_error{"item three"};
         if (x == 0)
-            hang(); // its turn never comes
+            test::hang(); // its turn never comes
         return x;
     };
     try {
-        test::run(cofork::parallel(f, numbers(36), {.workers = 2, .chunk = 1}));
+        test::run(cofork::parallel(f, test::numbers(36), {.workers = 2, .chunk = 1}));
         FAIL("it was to throw");
     }
     catch (const cofork::item_error& e) {

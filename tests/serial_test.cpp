@@ -3,6 +3,7 @@
 #include "support/catch.hpp"
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
+#include "support/work.hpp"
 
 #include <cofork/cofork.hpp>
 
@@ -14,7 +15,6 @@
 
 #include <condition_variable>
 #include <mutex>
-#include <numeric>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -27,19 +27,7 @@ using cofork::failure_kind;
 
 namespace {
 
-std::vector<int> numbers(int n)
-{
-    std::vector<int> all(static_cast<std::size_t>(n));
-    std::iota(all.begin(), all.end(), 0);
-    return all;
-}
-
 constexpr cofork::options serially{.workers = 0};
-
-int square(int x)
-{
-    return x * x;
-}
 
 template <typename Call>
 std::error_code error_of(Call call)
@@ -63,9 +51,9 @@ TEST_CASE("serial calls run f here, one item after the other, in their order", "
         order.push_back(x);
         return ::getpid();
     };
-    CHECK(test::run(cofork::parallel(f, numbers(100), serially)) == std::vector(100, ::getpid()));
-    CHECK(order == numbers(100));
-    test::run(cofork::parallel([&](int x) { order.push_back(x); }, numbers(3), serially));
+    CHECK(test::run(cofork::parallel(f, test::numbers(100), serially)) == std::vector(100, ::getpid()));
+    CHECK(order == test::numbers(100));
+    test::run(cofork::parallel([&](int x) { order.push_back(x); }, test::numbers(3), serially));
     CHECK(order.size() == 103);
 }
 
@@ -84,7 +72,7 @@ TEST_CASE("serial calls fork nothing, so threads do not matter", "[serial]")
         children += test::children().size();
         return x;
     };
-    CHECK(test::run(cofork::parallel(f, numbers(3), serially)) == numbers(3));
+    CHECK(test::run(cofork::parallel(f, test::numbers(3), serially)) == test::numbers(3));
     CHECK(children == 0);
     {
         const std::lock_guard lock{mutex};
@@ -105,7 +93,7 @@ TEST_CASE("serial calls have the same errors", "[serial][fault]")
         return x;
     };
     try {
-        test::run(cofork::parallel(f, numbers(10), serially));
+        test::run(cofork::parallel(f, test::numbers(10), serially));
         FAIL("it was to throw");
     }
     catch (const cofork::item_error& e) {
@@ -116,10 +104,10 @@ TEST_CASE("serial calls have the same errors", "[serial][fault]")
         CHECK(e.why().pid == ::getpid());
     }
     CHECK(starts == 4);
-    const auto outcomes = test::run(cofork::try_parallel(f, numbers(10), serially));
+    const auto outcomes = test::run(cofork::try_parallel(f, test::numbers(10), serially));
     CHECK(outcomes[3].error().what == "three");
     CHECK(outcomes[9].value() == 9);
-    CHECK(error_of(cofork::parallel(f, numbers(3), {.workers = 0, .attempts = 0})) == cofork::errc::invalid_options);
+    CHECK(error_of(cofork::parallel(f, test::numbers(3), {.workers = 0, .attempts = 0})) == cofork::errc::invalid_options);
 }
 
 TEST_CASE("serial calls start failed items again, and tell on_error and progress", "[serial][retry]")
@@ -142,8 +130,8 @@ TEST_CASE("serial calls start failed items again, and tell on_error and progress
         return x;
     };
     auto hear = [&](const cofork::failure& why) { heard += why.index == 1; };
-    CHECK(test::run(cofork::parallel(f, numbers(3), {.workers = 0, .attempts = 3, .progress = bar, .on_error = hear}))
-        == numbers(3));
+    CHECK(test::run(cofork::parallel(f, test::numbers(3), {.workers = 0, .attempts = 3, .progress = bar, .on_error = hear}))
+        == test::numbers(3));
     CHECK(starts == 3);
     CHECK(heard == 2);
     CHECK(bar.last.finished);
@@ -155,7 +143,7 @@ TEST_CASE("serial calls start failed items again, and tell on_error and progress
     auto bad = [](const cofork::failure&) { throw std::domain_error{"the hook"}; };
     auto throws = [](int) -> int { throw 1; };
     CHECK_THROWS_AS(
-        test::run(cofork::parallel(throws, numbers(3), {.workers = 0, .on_error = bad})), std::domain_error);
+        test::run(cofork::parallel(throws, test::numbers(3), {.workers = 0, .on_error = bad})), std::domain_error);
 }
 
 TEST_CASE("a serial item that took too long fails with timeout, afterwards", "[serial][fault]")
@@ -166,7 +154,7 @@ TEST_CASE("a serial item that took too long fails with timeout, afterwards", "[s
             std::this_thread::sleep_for(60ms); // work-under-test: longer than the timeout
         return x;
     };
-    const auto outcomes = test::run(cofork::try_parallel(f, numbers(3), {.workers = 0, .timeout = 50ms}));
+    const auto outcomes = test::run(cofork::try_parallel(f, test::numbers(3), {.workers = 0, .timeout = 50ms}));
     CHECK(outcomes[0].has_value());
     CHECK(outcomes[1].error().kind == failure_kind::timeout);
     CHECK(outcomes[1].error().elapsed >= 50ms);
@@ -183,7 +171,7 @@ TEST_CASE("a serial call ends at its deadline, between items", "[serial][fault]"
     CHECK(
         error_of(cofork::parallel(f, std::views::iota(0), {.workers = 0, .deadline = 100ms})) ==
         cofork::errc::deadline);
-    CHECK(error_of(cofork::parallel(square, numbers(2), {.workers = 0, .pause = 24h, .deadline = 50ms}))
+    CHECK(error_of(cofork::parallel(test::square, test::numbers(2), {.workers = 0, .pause = 24h, .deadline = 50ms}))
         == cofork::errc::deadline); // also while the gate is shut
 }
 
@@ -264,14 +252,14 @@ TEST_CASE("a pool's call runs here too, as it would there, when no workers are w
     const test::leaves_nothing guard;
     asio::io_context context;
     cofork::pool pool{context, {.workers = 1}};
-    CHECK(test::run(context, cofork::parallel(pool, [](int) { return ::getpid(); }, numbers(2), serially))
+    CHECK(test::run(context, cofork::parallel(pool, [](int) { return ::getpid(); }, test::numbers(2), serially))
         == std::vector(2, ::getpid()));
     int factor = 3; // not const: a constant would need no capture
     CHECK(
         test::run(
             context,
-            cofork::parallel(pool, cofork::by_bytes([factor](int x) { return factor * x; }), numbers(3), serially)) ==
+            cofork::parallel(pool, cofork::by_bytes([factor](int x) { return factor * x; }), test::numbers(3), serially)) ==
         std::vector{0, 3, 6});
-    CHECK(test::run(context, cofork::run(pool, square, 4, serially)) == 16);
+    CHECK(test::run(context, cofork::run(pool, test::square, 4, serially)) == 16);
     CHECK(pool.stats().spawned == 0);
 }

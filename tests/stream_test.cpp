@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/work.hpp"
 
 #include <cofork/error.hpp>
 #include <cofork/stream.hpp>
@@ -16,7 +17,6 @@
 #include <array>
 #include <atomic>
 #include <csignal>
-#include <numeric>
 #include <ranges>
 #include <stdexcept>
 #include <string>
@@ -29,24 +29,6 @@ using cofork::failure_kind;
 
 namespace {
 
-int square(int x)
-{
-    return x * x;
-}
-
-std::vector<int> numbers(int n)
-{
-    std::vector<int> all(static_cast<std::size_t>(n));
-    std::iota(all.begin(), all.end(), 0);
-    return all;
-}
-
-[[noreturn]] void hang()
-{
-    for (;;)
-        ::pause();
-}
-
 template <typename R>
 asio::awaitable<std::vector<cofork::indexed<R>>> rest_of(cofork::result_stream<R>& results)
 {
@@ -54,17 +36,6 @@ asio::awaitable<std::vector<cofork::indexed<R>>> rest_of(cofork::result_stream<R
     while (auto one = co_await results.next())
         all.push_back(std::move(*one));
     co_return all;
-}
-
-/// Runs handlers until `holds()`.
-template <typename Condition>
-bool runs_until(asio::io_context& context, Condition holds)
-{
-    return test::eventually([&] {
-        context.restart();
-        context.poll();
-        return holds();
-    });
 }
 
 struct answer {
@@ -122,15 +93,15 @@ TEST_CASE("a stream gives every outcome once, in the order of the items", "[stre
     const test::leaves_nothing guard;
     const std::size_t window = GENERATE(0u, 1u, 3u, 1000u);
     const unsigned workers = GENERATE(1u, 3u);
-    const auto items = numbers(300);
-    auto results = cofork::stream(square, items, {.workers = workers, .window = window});
+    const auto items = test::numbers(300);
+    auto results = cofork::stream(test::square, items, {.workers = workers, .window = window});
 
     const auto all = test::run(rest_of(results));
 
     REQUIRE(all.size() == 300);
     for (std::size_t i = 0; i < 300; ++i) {
         REQUIRE(all[i].index == i);
-        REQUIRE(all[i].outcome.value() == square(items[i]));
+        REQUIRE(all[i].outcome.value() == test::square(items[i]));
     }
 }
 
@@ -138,7 +109,7 @@ TEST_CASE("a stream in order of completion does not wait for a slow item", "[str
 {
     const test::leaves_nothing guard;
     const test::shared<std::atomic<bool>> others_done;
-    const auto items = numbers(6);
+    const auto items = test::numbers(6);
     auto f = [&](int x) {
         if (x == 0) // work-under-test: as slow as it must be
             test::eventually([&] { return others_done->load(); }, 20s);
@@ -169,7 +140,7 @@ TEST_CASE("no more items are running or unread than the window", "[stream][windo
     const std::size_t window = GENERATE(1u, 2u, 5u, 8u);
     const auto delivery = GENERATE(cofork::order::given, cofork::order::finished);
     const test::shared<std::atomic<std::size_t>> starts;
-    const auto items = numbers(40);
+    const auto items = test::numbers(40);
     auto f = [&](int x) {
         ++*starts;
         return x;
@@ -179,11 +150,11 @@ TEST_CASE("no more items are running or unread than the window", "[stream][windo
         cofork::stream(context.get_executor(), f, items, {.workers = 2, .window = window, .delivery = delivery});
 
     // Nobody reads: it fills the window, and not more.
-    REQUIRE(runs_until(context, [&] { return *starts == window; }));
+    REQUIRE(test::run_until(context, [&] { return *starts == window; }));
     for (std::size_t taken = 1; taken <= 40; ++taken) {
         answer a;
         results.next(into(context, a));
-        REQUIRE(runs_until(context, [&] { return a.came; }));
+        REQUIRE(test::run_until(context, [&] { return a.came; }));
         REQUIRE(*starts <= taken + window);
     }
     CHECK(*starts == 40);
@@ -194,7 +165,7 @@ TEST_CASE("a slow first item keeps the window closed when the order is given", "
     const test::leaves_nothing guard;
     const test::shared<std::atomic<int>> starts;
     const test::shared<std::atomic<bool>> go;
-    const auto items = numbers(20);
+    const auto items = test::numbers(20);
     auto f = [&](int x) {
         ++*starts;
         if (x == 0) // work-under-test: as slow as it must be
@@ -206,12 +177,12 @@ TEST_CASE("a slow first item keeps the window closed when the order is given", "
     answer first;
     results.next(into(context, first));
 
-    REQUIRE(runs_until(context, [&] { return *starts == 4; }));
+    REQUIRE(test::run_until(context, [&] { return *starts == 4; }));
     context.run_for(20ms); // a fifth would start now
     CHECK(*starts == 4);
     CHECK_FALSE(first.came);
     *go = true;
-    CHECK(runs_until(context, [&] { return first.came; }));
+    CHECK(test::run_until(context, [&] { return first.came; }));
     CHECK(test::run(context, rest_of(results)).size() == 19);
 }
 
@@ -219,7 +190,7 @@ TEST_CASE("of an endless range a stream takes what is asked for, and the window"
 {
     const test::leaves_nothing guard;
     auto take_ten = []() -> asio::awaitable<int> {
-        auto results = cofork::stream(square, std::views::iota(0), {.workers = 2, .window = 8});
+        auto results = cofork::stream(test::square, std::views::iota(0), {.workers = 2, .window = 8});
         int sum = 0;
         for (int i = 0; i < 10; ++i) {
             auto one = co_await results.next();
@@ -236,7 +207,7 @@ TEST_CASE("a stream without a place starts at its first next(), one with an exec
 {
     const test::leaves_nothing guard;
     const test::shared<std::atomic<int>> starts;
-    const auto items = numbers(3);
+    const auto items = test::numbers(3);
     auto f = [&](int x) {
         ++*starts;
         return x;
@@ -250,15 +221,15 @@ TEST_CASE("a stream without a place starts at its first next(), one with an exec
     CHECK(*starts == 0);
 
     auto eager = cofork::stream(context.get_executor(), f, items);
-    CHECK(runs_until(context, [&] { return *starts == 3; }));
+    CHECK(test::run_until(context, [&] { return *starts == 3; }));
     CHECK(test::run(context, rest_of(eager)).size() == 3);
 }
 
 TEST_CASE("a token that brings no executor is refused where the stream has none either", "[stream]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(3);
-    auto results = cofork::stream(square, items);
+    const auto items = test::numbers(3);
+    auto results = cofork::stream(test::square, items);
     try {
         results.next([](std::exception_ptr, std::optional<cofork::indexed<int>>) {});
         FAIL("it was to throw");
@@ -272,14 +243,14 @@ TEST_CASE("a token that brings no executor is refused where the stream has none 
 TEST_CASE("failures are outcomes of their items, and the stream goes on", "[stream][fault]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(20);
+    const auto items = test::numbers(20);
     auto f = [](int x) {
         if (x == 3)
             throw std::runtime_error{"three"};
         if (x == 7)
             std::raise(SIGSEGV);
         if (x == 11)
-            hang();
+            test::hang();
         return x;
     };
     auto results = cofork::stream(f, items, {.workers = 2, .timeout = 200ms});
@@ -303,10 +274,10 @@ TEST_CASE("failures are outcomes of their items, and the stream goes on", "[stre
 TEST_CASE("what ends a stream early is thrown once, after the outcomes that were there", "[stream][fault]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(6);
+    const auto items = test::numbers(6);
     auto f = [](int x) {
         if (x == 2)
-            hang();
+            test::hang();
         return x;
     };
     auto results = cofork::stream(f, items, {.workers = 1, .deadline = 200ms, .chunk = 1});
@@ -317,13 +288,13 @@ TEST_CASE("next() after the end gives nothing, as often as it is asked", "[strea
 {
     const test::leaves_nothing guard;
     const std::vector<int> none;
-    auto results = cofork::stream(square, none);
+    auto results = cofork::stream(test::square, none);
     asio::io_context context;
     CHECK(test::run(context, rest_of(results)).empty());
     for (int i = 0; i < 3; ++i) {
         answer a;
         results.next(into(context, a));
-        CHECK(runs_until(context, [&] { return a.came; }));
+        CHECK(test::run_until(context, [&] { return a.came; }));
         CHECK_FALSE(a.error);
         CHECK_FALSE(a.next.has_value());
     }
@@ -333,26 +304,26 @@ TEST_CASE("destroying a stream kills and reaps its workers before it returns", "
 {
     const test::leaves_nothing guard;
     const test::shared<std::atomic<int>> starts;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     auto f = [&](int) -> int {
         ++*starts;
-        hang();
+        test::hang();
     };
     asio::io_context context;
     {
         auto results = cofork::stream(context.get_executor(), f, items, {.workers = 2, .chunk = 1});
-        REQUIRE(runs_until(context, [&] { return *starts == 2; }));
+        REQUIRE(test::run_until(context, [&] { return *starts == 2; }));
         CHECK_FALSE(test::children().empty());
     }
     CHECK(test::children().empty());
-    CHECK(runs_until(context, [&] { return context.stopped(); })); // and it leaves no work behind
+    CHECK(test::run_until(context, [&] { return context.stopped(); })); // and it leaves no work behind
 }
 
 TEST_CASE("a consumer that throws leaves no workers", "[stream][cancel]")
 {
     const test::leaves_nothing guard;
     auto consume = []() -> asio::awaitable<void> {
-        auto results = cofork::stream(square, std::views::iota(0), {.workers = 2});
+        auto results = cofork::stream(test::square, std::views::iota(0), {.workers = 2});
         co_await results.next();
         throw std::domain_error{"enough"};
     };
@@ -363,9 +334,9 @@ TEST_CASE("a consumer that throws leaves no workers", "[stream][cancel]")
 TEST_CASE("close() aborts a pending next(), drops the rest, and may come twice", "[stream][cancel]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     asio::io_context context;
-    auto results = cofork::stream(context.get_executor(), [](int) -> int { hang(); }, items);
+    auto results = cofork::stream(context.get_executor(), [](int) -> int { test::hang(); }, items);
     answer pending;
     results.next(into(context, pending));
     context.poll();
@@ -373,13 +344,13 @@ TEST_CASE("close() aborts a pending next(), drops the rest, and may come twice",
     results.close();
     CHECK_FALSE(pending.came); // never from inside
     CHECK(test::children().empty());
-    CHECK(runs_until(context, [&] { return pending.came; }));
+    CHECK(test::run_until(context, [&] { return pending.came; }));
     CHECK(code_of(pending.error) == asio::error::operation_aborted);
 
     results.close();
     answer after;
     results.next(into(context, after));
-    CHECK(runs_until(context, [&] { return after.came; }));
+    CHECK(test::run_until(context, [&] { return after.came; }));
     CHECK_FALSE(after.error);
     CHECK_FALSE(after.next.has_value());
 }
@@ -387,8 +358,8 @@ TEST_CASE("close() aborts a pending next(), drops the rest, and may come twice",
 TEST_CASE("a stream that was never asked may be closed, and gives nothing then", "[stream][cancel]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(10);
-    auto results = cofork::stream(square, items);
+    const auto items = test::numbers(10);
+    auto results = cofork::stream(test::square, items);
     results.close();
     CHECK(test::run(rest_of(results)).empty());
 }
@@ -399,7 +370,7 @@ TEST_CASE("cancelling next() ends that wait only, and loses nothing", "[stream][
     const auto type = GENERATE(
         asio::cancellation_type::terminal, asio::cancellation_type::partial, asio::cancellation_type::total);
     const test::shared<std::atomic<bool>> go;
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
     auto f = [&](int x) { // work-under-test: as slow as it must be
         test::eventually([&] { return go->load(); }, 20s);
         return x;
@@ -413,7 +384,7 @@ TEST_CASE("cancelling next() ends that wait only, and loses nothing", "[stream][
         context.poll();
         stop.emit(type);
         CHECK_FALSE(a.came);
-        REQUIRE(runs_until(context, [&] { return a.came; }));
+        REQUIRE(test::run_until(context, [&] { return a.came; }));
         CHECK(code_of(a.error) == asio::error::operation_aborted);
     }
     *go = true;
@@ -426,16 +397,16 @@ TEST_CASE("cancelling next() ends that wait only, and loses nothing", "[stream][
 TEST_CASE("a stream may be moved while it runs, and a running one assigned to is ended", "[stream]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(30);
+    const auto items = test::numbers(30);
     asio::io_context context;
-    auto first = cofork::stream(context.get_executor(), square, items, {.workers = 1, .window = 2});
+    auto first = cofork::stream(context.get_executor(), test::square, items, {.workers = 1, .window = 2});
     context.poll();
     auto second = std::move(first);
     CHECK(test::run(context, rest_of(second)).size() == 30);
 
-    auto hanging = cofork::stream(context.get_executor(), square, items, {.workers = 1, .window = 2});
-    REQUIRE(runs_until(context, [] { return !test::children().empty(); }));
-    hanging = cofork::stream(square, items);
+    auto hanging = cofork::stream(context.get_executor(), test::square, items, {.workers = 1, .window = 2});
+    REQUIRE(test::run_until(context, [] { return !test::children().empty(); }));
+    hanging = cofork::stream(test::square, items);
     CHECK(test::children().empty());
     CHECK(test::run(context, rest_of(hanging)).size() == 30);
 }
@@ -443,7 +414,7 @@ TEST_CASE("a stream may be moved while it runs, and a running one assigned to is
 TEST_CASE("a stream may be destroyed from inside its own callbacks", "[stream][cancel]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     asio::io_context context;
     std::optional<cofork::result_stream<int>> results;
     bool dropped = false;
@@ -454,7 +425,7 @@ TEST_CASE("a stream may be destroyed from inside its own callbacks", "[stream][c
     results.emplace(cofork::stream(
         context.get_executor(), [](int) -> int { throw 1; }, items, {.workers = 2, .on_error = drop}));
 
-    CHECK(runs_until(context, [&] { return dropped && test::children().empty(); }));
+    CHECK(test::run_until(context, [&] { return dropped && test::children().empty(); }));
     CHECK_FALSE(results.has_value());
 }
 
@@ -462,7 +433,7 @@ TEST_CASE("a stream starts failed items again, behind the window", "[stream][ret
 {
     const test::leaves_nothing guard;
     const test::shared<std::array<std::atomic<int>, 10>> starts;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     auto f = [&](int x) {
         if (++(*starts)[static_cast<std::size_t>(x)] < 3 && x % 3 == 0)
             throw std::runtime_error{"again"};
@@ -483,8 +454,8 @@ TEST_CASE("a stream starts failed items again, behind the window", "[stream][ret
 TEST_CASE("a snapshot that is refused is told at the first next()", "[stream][fault]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(3);
-    auto results = cofork::stream(square, items, {.attempts = 0});
+    const auto items = test::numbers(3);
+    auto results = cofork::stream(test::square, items, {.attempts = 0});
     asio::io_context context;
     try {
         test::run(context, rest_of(results));
@@ -504,20 +475,20 @@ TEST_CASE("in a pool, a stream that is left lets the others go on", "[stream][po
     count = &*starts;
     asio::io_context context;
     cofork::pool pool{context, {.workers = 2}};
-    const auto items = numbers(20);
+    const auto items = test::numbers(20);
     {
         auto results = cofork::stream(
             pool,
             [](int) -> int {
                 ++*count;
-                hang();
+                test::hang();
             },
             items, {.chunk = 1});
-        REQUIRE(runs_until(context, [&] { return *starts == 2; }));
+        REQUIRE(test::run_until(context, [&] { return *starts == 2; }));
     }
-    auto results = cofork::stream(pool, square, items, {.window = 4});
+    auto results = cofork::stream(pool, test::square, items, {.window = 4});
     const auto all = test::run(context, rest_of(results));
     CHECK(all.size() == 20);
     CHECK(*starts == 2);
-    CHECK(runs_until(context, [&] { return pool.stats().calls == 0; }));
+    CHECK(test::run_until(context, [&] { return pool.stats().calls == 0; }));
 }

@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/work.hpp"
 
 #include <cofork/cofork.hpp>
 
@@ -20,7 +21,6 @@
 #include <atomic>
 #include <future>
 #include <memory>
-#include <numeric>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -33,37 +33,9 @@ using asio::cancellation_type;
 
 namespace {
 
-int square(int x)
-{
-    return x * x;
-}
-
-std::vector<int> numbers(int n)
-{
-    std::vector<int> all(static_cast<std::size_t>(n));
-    std::iota(all.begin(), all.end(), 0);
-    return all;
-}
-
-[[noreturn]] void hang()
-{
-    for (;;)
-        ::pause();
-}
-
 int hangs(int)
 {
-    hang();
-}
-
-template <typename Condition>
-bool runs_until(asio::io_context& context, Condition holds)
-{
-    return test::eventually([&] {
-        context.restart();
-        context.poll();
-        return holds();
-    });
+    test::hang();
 }
 
 std::error_code code_of(const std::exception_ptr& e)
@@ -201,9 +173,9 @@ TEST_CASE("a plain callback is called once, from the context, after the call has
     const unsigned workers = GENERATE(0u, 1u, 2u);
     const bool fails = GENERATE(false, true);
     asio::io_context context;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     int calls = 0;
-    cofork::parallel(context.get_executor(), square, items,
+    cofork::parallel(context.get_executor(), test::square, items,
         {.workers = workers, .attempts = fails ? 0u : 1u}, [&](std::exception_ptr e, std::vector<int> values) {
             ++calls;
             CHECK((e != nullptr) == fails);
@@ -219,14 +191,14 @@ TEST_CASE("without options a token may follow the items at once", "[token]")
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(4);
+    const auto items = test::numbers(4);
     int calls = 0;
     auto values = [&](std::exception_ptr, std::vector<int>) { ++calls; };
     auto outcomes = [&](std::error_code, std::vector<cofork::outcome<int>>) { ++calls; };
-    cofork::parallel(square, items, asio::bind_executor(context, values));
-    cofork::try_parallel(context.get_executor(), square, items, outcomes);
-    cofork::run(context.get_executor(), square, 3, [&](std::exception_ptr, int nine) { calls += nine; });
-    cofork::try_run(square, 3, asio::bind_executor(context, [&](std::error_code, cofork::outcome<int>) { ++calls; }));
+    cofork::parallel(test::square, items, asio::bind_executor(context, values));
+    cofork::try_parallel(context.get_executor(), test::square, items, outcomes);
+    cofork::run(context.get_executor(), test::square, 3, [&](std::exception_ptr, int nine) { calls += nine; });
+    cofork::try_run(test::square, 3, asio::bind_executor(context, [&](std::error_code, cofork::outcome<int>) { ++calls; }));
     context.run_for(test::long_enough);
     CHECK(calls == 12);
 }
@@ -235,11 +207,11 @@ TEST_CASE("use_future gives the value, or the error", "[token]")
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
 
-    auto values = cofork::parallel(context.get_executor(), square, items, {}, asio::use_future);
+    auto values = cofork::parallel(context.get_executor(), test::square, items, {}, asio::use_future);
     auto nothing = cofork::parallel(context.get_executor(), [](int) {}, items, {}, asio::use_future);
-    auto one = cofork::run(context.get_executor(), square, 7, asio::use_future);
+    auto one = cofork::run(context.get_executor(), test::square, 7, asio::use_future);
     auto failed = cofork::run(context.get_executor(), []() -> int { throw 1; }, asio::use_future);
     context.run_for(test::long_enough);
 
@@ -254,7 +226,7 @@ TEST_CASE("detached needs nobody", "[token]")
     const test::leaves_nothing guard;
     const test::shared<std::atomic<int>> sum;
     asio::io_context context;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     cofork::parallel(context.get_executor(), [&](int x) { *sum += x; }, items, {}, asio::detached);
     context.run_for(test::long_enough);
     CHECK(*sum == 45);
@@ -264,7 +236,7 @@ TEST_CASE("redirect_error puts the error of a try_parallel into a variable", "[t
 {
     const test::leaves_nothing guard;
     auto call = [](std::error_code& ec) -> asio::awaitable<std::size_t> {
-        const auto items = numbers(5);
+        const auto items = test::numbers(5);
         auto outcomes = co_await cofork::try_parallel(
             hangs, items, {.deadline = 30ms}, asio::redirect_error(asio::use_awaitable, ec));
         co_return outcomes.size();
@@ -278,12 +250,12 @@ TEST_CASE("a token that makes a tuple of error and values gives both", "[token]"
 {
     const test::leaves_nothing guard;
     auto call = []() -> asio::awaitable<void> {
-        const auto items = numbers(5);
+        const auto items = test::numbers(5);
         const tupled_t<asio::use_awaitable_t<>> both{asio::use_awaitable};
         auto early = co_await cofork::try_parallel(hangs, items, {.deadline = 30ms}, both);
         CHECK(std::get<0>(early) == cofork::errc::deadline);
         CHECK(std::get<1>(early).size() == 5);
-        auto whole = co_await cofork::try_parallel(square, items, {}, both);
+        auto whole = co_await cofork::try_parallel(test::square, items, {}, both);
         CHECK_FALSE(std::get<0>(whole));
         CHECK(std::get<1>(whole)[4].value() == 16);
     };
@@ -294,8 +266,8 @@ TEST_CASE("a packed call starts when it is started, as often as it was made", "[
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    auto items = numbers(5);
-    auto packed_call = cofork::parallel(context.get_executor(), square, items, {.workers = 2}, later_t{});
+    auto items = test::numbers(5);
+    auto packed_call = cofork::parallel(context.get_executor(), test::square, items, {.workers = 2}, later_t{});
     context.run_for(10ms);
     CHECK(test::children().empty());
     items[0] = 10; // borrowed until completion: read when it runs
@@ -312,15 +284,15 @@ TEST_CASE("the handler runs on its own executor", "[token][executor]")
     const unsigned workers = GENERATE(0u, 2u);
     asio::io_context work;
     asio::io_context own;
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
     bool called = false;
-    cofork::parallel(work.get_executor(), square, items, {.workers = workers},
+    cofork::parallel(work.get_executor(), test::square, items, {.workers = workers},
         asio::bind_executor(own, [&](std::exception_ptr, std::vector<int>) {
             called = true;
             CHECK(own.get_executor().running_in_this_thread());
             CHECK_FALSE(work.get_executor().running_in_this_thread());
         }));
-    REQUIRE(runs_until(work, [&] { return work.stopped() && test::children().empty(); }));
+    REQUIRE(test::run_until(work, [&] { return work.stopped() && test::children().empty(); }));
     CHECK_FALSE(called);
     own.run_for(test::long_enough); // it was kept at work meanwhile
     CHECK(called);
@@ -331,9 +303,9 @@ TEST_CASE("a handler on a strand runs in that strand", "[token][executor]")
     const test::leaves_nothing guard;
     asio::io_context context;
     const auto strand = asio::make_strand(context);
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
     int calls = 0;
-    cofork::parallel(square, items, {}, asio::bind_executor(strand, [&](std::exception_ptr e, std::vector<int>) {
+    cofork::parallel(test::square, items, {}, asio::bind_executor(strand, [&](std::exception_ptr e, std::vector<int>) {
         CHECK_FALSE(e);
         CHECK(strand.running_in_this_thread());
         ++calls;
@@ -341,8 +313,8 @@ TEST_CASE("a handler on a strand runs in that strand", "[token][executor]")
     asio::co_spawn(
         strand,
         [](int& n) -> asio::awaitable<void> {
-            const auto some = numbers(5);
-            auto values = co_await cofork::parallel(square, some);
+            const auto some = test::numbers(5);
+            auto values = co_await cofork::parallel(test::square, some);
             n += static_cast<int>(values.size());
         }(calls),
         asio::detached);
@@ -354,11 +326,11 @@ TEST_CASE("the handler's allocator is used, and everything is freed before it ru
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
     ledger used;
     bool called = false;
     auto handle = [&](std::exception_ptr, std::vector<int>) { called = true; };
-    cofork::parallel(context.get_executor(), square, items, {}, with_allocator<decltype(handle)>{handle, &used});
+    cofork::parallel(context.get_executor(), test::square, items, {}, with_allocator<decltype(handle)>{handle, &used});
     context.run_for(test::long_enough);
     CHECK(called);
     CHECK(used.allocations > 0);
@@ -369,9 +341,9 @@ TEST_CASE("a handler may be move-only", "[token]")
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
     int got = 0;
-    cofork::parallel(context.get_executor(), square, items, {},
+    cofork::parallel(context.get_executor(), test::square, items, {},
         [&got, owned = std::make_unique<int>(3)](std::exception_ptr, std::vector<int> v) { got = *owned + v[1]; });
     context.run_for(test::long_enough);
     CHECK(got == 4);
@@ -386,7 +358,7 @@ TEST_CASE("terminal cancellation kills what runs, and the call completes with op
     std::optional<cofork::pool> pool;
     if (in_pool)
         pool.emplace(context, cofork::pool_options{.workers = 2});
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     asio::cancellation_signal stop;
     bool came = false;
     std::exception_ptr error;
@@ -399,14 +371,14 @@ TEST_CASE("terminal cancellation kills what runs, and the call completes with op
     else
         cofork::parallel(context.get_executor(), hangs, items, {.workers = 2}, handler);
     if (!early)
-        REQUIRE(runs_until(context, [&] { return in_pool ? pool->stats().busy > 0 : !test::children().empty(); }));
+        REQUIRE(test::run_until(context, [&] { return in_pool ? pool->stats().busy > 0 : !test::children().empty(); }));
 
     stop.emit(cancellation_type::terminal);
     CHECK_FALSE(came);
-    CHECK(runs_until(context, [&] { return came; }));
+    CHECK(test::run_until(context, [&] { return came; }));
     CHECK(code_of(error) == asio::error::operation_aborted);
     if (in_pool)
-        CHECK(test::run(context, cofork::run(*pool, square, 2)) == 4);
+        CHECK(test::run(context, cofork::run(*pool, test::square, 2)) == 4);
     else
         CHECK(test::children().empty());
 }
@@ -422,7 +394,7 @@ TEST_CASE("partial and total cancellation let what runs end, and start nothing n
     };
     const test::shared<counts> seen;
     asio::io_context context;
-    const auto items = numbers(20);
+    const auto items = test::numbers(20);
     auto f = [&](int x) {
         ++seen->starts;
         test::eventually([&] { return seen->go.load(); }, 20s); // work-under-test: as slow as it must be
@@ -437,13 +409,13 @@ TEST_CASE("partial and total cancellation let what runs end, and start nothing n
             ended = ec;
             got = std::move(outcomes);
         }));
-    REQUIRE(runs_until(context, [&] { return seen->starts == 2; }));
+    REQUIRE(test::run_until(context, [&] { return seen->starts == 2; }));
 
     stop.emit(type);
     context.run_for(20ms);
     CHECK_FALSE(ended.has_value()); // two still run
     seen->go = true;
-    CHECK(runs_until(context, [&] { return ended.has_value(); }));
+    CHECK(test::run_until(context, [&] { return ended.has_value(); }));
     CHECK(*ended == asio::error::operation_aborted);
     CHECK(seen->starts == 2);
     CHECK(seen->ends == 2);
@@ -464,18 +436,18 @@ TEST_CASE("terminal cancellation after a gentle one kills", "[token][cancel]")
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
     asio::cancellation_signal stop;
     std::optional<std::error_code> ended;
     cofork::parallel(context.get_executor(), hangs, items, {.workers = 1},
         asio::bind_cancellation_slot(
             stop.slot(), [&](std::exception_ptr e, std::vector<int>) { ended = code_of(e); }));
-    REQUIRE(runs_until(context, [] { return !test::children().empty(); }));
+    REQUIRE(test::run_until(context, [] { return !test::children().empty(); }));
     stop.emit(cancellation_type::total);
     context.run_for(20ms);
     CHECK_FALSE(ended.has_value());
     stop.emit(cancellation_type::terminal);
-    CHECK(runs_until(context, [&] { return ended.has_value(); }));
+    CHECK(test::run_until(context, [&] { return ended.has_value(); }));
     CHECK(*ended == asio::error::operation_aborted);
 }
 
@@ -483,10 +455,10 @@ TEST_CASE("cancellation after the end, and without a start, does nothing", "[tok
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(5);
+    const auto items = test::numbers(5);
     asio::cancellation_signal stop;
     int calls = 0;
-    cofork::parallel(context.get_executor(), square, items, {},
+    cofork::parallel(context.get_executor(), test::square, items, {},
         asio::bind_cancellation_slot(stop.slot(), [&](std::exception_ptr e, std::vector<int>) {
             CHECK_FALSE(e);
             ++calls;
@@ -503,7 +475,7 @@ TEST_CASE("a call that loses a race against a timer leaves nothing running", "[t
     const test::leaves_nothing guard;
     const unsigned workers = GENERATE(1u, 3u);
     asio::io_context context;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     auto call = [](const std::vector<int>& all, unsigned n) -> asio::awaitable<void> {
         co_await cofork::parallel(hangs, all, {.workers = n});
     };
@@ -525,14 +497,14 @@ TEST_CASE(
     "a context that is destroyed with calls in flight frees their handlers and reaps their workers", "[token][context]")
 {
     const test::leaves_nothing guard;
-    const auto items = numbers(10);
+    const auto items = test::numbers(10);
     const auto alive = std::make_shared<int>(0);
     {
         std::optional<asio::io_context> context{std::in_place};
         std::optional<cofork::pool> pool{std::in_place, *context, cofork::pool_options{.workers = 2}};
         cofork::parallel(context->get_executor(), hangs, items, {.workers = 2},
             [alive](std::exception_ptr, std::vector<int>) { FAIL("called"); });
-        cofork::parallel(context->get_executor(), square, items, {.workers = 0},
+        cofork::parallel(context->get_executor(), test::square, items, {.workers = 0},
             [alive](std::exception_ptr, std::vector<int>) { FAIL("called"); });
         cofork::parallel(*pool, hangs, items, {}, [alive](std::exception_ptr, std::vector<int>) { FAIL("called"); });
         auto held = [](const std::vector<int>& all, std::shared_ptr<int>) -> asio::awaitable<void> {
@@ -556,9 +528,9 @@ TEST_CASE("a context may be stopped and restarted under a call", "[token][contex
 {
     const test::leaves_nothing guard;
     asio::io_context context;
-    const auto items = numbers(2000);
+    const auto items = test::numbers(2000);
     bool done = false;
-    cofork::parallel(context.get_executor(), square, items, {.workers = 2, .chunk = 10},
+    cofork::parallel(context.get_executor(), test::square, items, {.workers = 2, .chunk = 10},
         [&](std::exception_ptr e, std::vector<int> values) {
             CHECK_FALSE(e);
             CHECK(values.size() == 2000);
@@ -583,16 +555,16 @@ TEST_CASE("many threads run the context, and many coroutines call", "[token][thr
     cofork::pool pool{context, {.workers = 2}}; // before the threads
     std::atomic<int> right{0};
     auto one = [](cofork::pool& p, int n, std::atomic<int>& count) -> asio::awaitable<void> {
-        const auto items = numbers(n);
+        const auto items = test::numbers(n);
         for (int round = 0; round < 3; ++round) {
-            auto values = co_await cofork::parallel(p, square, items);
-            count += values.size() == items.size() && values.back() == square(n - 1);
-            auto results = cofork::stream(p, square, items, {.window = 7});
+            auto values = co_await cofork::parallel(p, test::square, items);
+            count += values.size() == items.size() && values.back() == test::square(n - 1);
+            auto results = cofork::stream(p, test::square, items, {.window = 7});
             int sum = 0;
             while (auto r = co_await results.next())
-                sum += *r->outcome == square(static_cast<int>(r->index));
+                sum += *r->outcome == test::square(static_cast<int>(r->index));
             count += sum == n;
-            auto nine = co_await cofork::run(p, square, 3);
+            auto nine = co_await cofork::run(p, test::square, 3);
             count += nine == 9;
         }
     };
@@ -611,7 +583,7 @@ TEST_CASE("cancellation from other threads ends calls, and no call is lost", "[t
     const test::leaves_nothing guard;
     asio::io_context context{4};
     cofork::pool pool{context, {.workers = 2}};
-    const auto items = numbers(200);
+    const auto items = test::numbers(200);
     std::atomic<int> ended{0};
     constexpr int n = 24;
     std::vector<std::unique_ptr<asio::cancellation_signal>> stops;
@@ -619,7 +591,7 @@ TEST_CASE("cancellation from other threads ends calls, and no call is lost", "[t
         stops.push_back(std::make_unique<asio::cancellation_signal>());
         const auto strand = asio::make_strand(context);
         asio::post(strand, [&, strand, stop = stops.back().get()] {
-            cofork::parallel(pool, square, items, {.chunk = 1},
+            cofork::parallel(pool, test::square, items, {.chunk = 1},
                 asio::bind_cancellation_slot(stop->slot(),
                     asio::bind_executor(strand, [&](std::exception_ptr, std::vector<int>) { ++ended; })));
             asio::post(strand, [stop] { stop->emit(cancellation_type::terminal); });

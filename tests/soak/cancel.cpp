@@ -21,10 +21,6 @@
 #include <thread>
 #include <vector>
 
-#if defined(__SANITIZE_THREAD__) || TEST_HAS_FEATURE(thread_sanitizer)
-#include <sanitizer/common_interface_defs.h>
-#endif
-
 namespace soak {
 
 namespace {
@@ -236,20 +232,10 @@ void destroy_some_contexts(trials& all)
 /// A fork under a sanitizer takes that much longer.
 constexpr double slower = test::forks_are_slow ? 10 : under_tsan ? 4 : 1;
 
-/// ThreadSanitizer's is a process, with pipes, that would come with the first race: here it is before what counts them.
-void start_symboliser()
-{
-#if defined(__SANITIZE_THREAD__) || TEST_HAS_FEATURE(thread_sanitizer)
-    char text[64];
-    __sanitizer_symbolize_pc(__builtin_return_address(0), "%p", text, sizeof text);
-#endif
-}
-
 } // namespace
 
 void cancel_and_destroy(const settings& s)
 {
-    start_symboliser();
     trials all{s.seed};
     const std::uint64_t cancels = s.amount(100'000 / slower, 100);
     const std::uint64_t pools = s.amount(10'000 / slower, 20);

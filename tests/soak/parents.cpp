@@ -61,7 +61,7 @@ int nests(int item)
 {
     some_hang = with_hanging_items;
     for (;;) {
-        const std::vector<int> items = test::first_numbers(40);
+        const std::vector<int> items = test::numbers(40);
         asio::io_context context{1};
         if (in_pool) {
             cofork::pool pool{context, {.workers = 2}};

@@ -174,7 +174,7 @@ private:
     }
 
     fault_plan& plan_;
-    const std::vector<int> numbers_ = test::first_numbers(items_of_a_call);
+    const std::vector<int> numbers_ = test::numbers(items_of_a_call);
 };
 
 std::string name_of(const fault& what)

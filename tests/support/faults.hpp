@@ -5,6 +5,7 @@
 #include "leaves_nothing.hpp"
 #include "run.hpp"
 #include "shared.hpp"
+#include "work.hpp"
 
 #include <cofork/parallel.hpp>
 #include <cofork/pool.hpp>
@@ -26,7 +27,6 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
-#include <numeric>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -89,21 +89,6 @@ inline bool is_gone(pid_t pid)
     return state_of(pid) == '\0';
 }
 
-/// Runs `context` until `holds()`.
-template <typename Condition>
-bool run_until(asio::io_context& context, Condition holds, std::chrono::nanoseconds limit = long_enough)
-{
-    const auto end = std::chrono::steady_clock::now() + limit;
-    while (!holds()) {
-        if (std::chrono::steady_clock::now() >= end)
-            return holds();
-        if (context.stopped())
-            context.restart();
-        context.run_one_for(std::chrono::milliseconds{1});
-    }
-    return true;
-}
-
 /// Starts `work` on `context`, for tests that do something while it runs; `finish` gives its value.
 template <typename T>
 class started {
@@ -131,11 +116,6 @@ private:
     std::shared_ptr<detail::answer<T>> answer_ = std::make_shared<detail::answer<T>>();
 };
 
-inline int twice(int item)
-{
-    return 2 * item;
-}
-
 inline void require_twice(const std::vector<int>& values, std::size_t count)
 {
     REQUIRE(values.size() == count);
@@ -143,32 +123,18 @@ inline void require_twice(const std::vector<int>& values, std::size_t count)
         REQUIRE(values[i] == 2 * static_cast<int>(i));
 }
 
-inline std::vector<int> first_numbers(std::size_t count)
-{
-    std::vector<int> numbers(count);
-    std::iota(numbers.begin(), numbers.end(), 0);
-    return numbers;
-}
-
 /// The pool takes work as if nothing had happened.
 inline void still_works(asio::io_context& context, cofork::pool& pool)
 {
-    const std::vector<int> numbers = first_numbers(200);
-    require_twice(run(context, cofork::parallel(pool, twice, numbers)), numbers.size());
+    const std::vector<int> items = numbers(200);
+    require_twice(run(context, cofork::parallel(pool, twice, items)), items.size());
 }
 
 /// A call without a pool works, on the same context.
 inline void snapshot_works(asio::io_context& context)
 {
-    const std::vector<int> numbers = first_numbers(200);
-    require_twice(run(context, cofork::parallel(twice, numbers, {.workers = 2})), numbers.size());
-}
-
-/// Blocks for ever, as far as the program can see.
-[[noreturn]] inline void hang()
-{
-    for (;;)
-        ::pause();
+    const std::vector<int> items = numbers(200);
+    require_twice(run(context, cofork::parallel(twice, items, {.workers = 2})), items.size());
 }
 
 /// A process of our own that does something beside the test. Killed and reaped at the end.

@@ -1,5 +1,5 @@
 #pragma once
-// Runs a coroutine to its end, with a limit.
+// Runs a coroutine to its end, or a context until something holds, with a limit.
 
 #include "catch.hpp"
 
@@ -80,6 +80,21 @@ T run(asio::awaitable<T> work, std::chrono::nanoseconds limit = long_enough)
 {
     asio::io_context context{1};
     return run(context, std::move(work), limit);
+}
+
+/// Runs `context` until `holds()`.
+template <typename Condition>
+bool run_until(asio::io_context& context, Condition holds, std::chrono::nanoseconds limit = long_enough)
+{
+    const auto end = std::chrono::steady_clock::now() + limit;
+    while (!holds()) {
+        if (std::chrono::steady_clock::now() >= end)
+            return holds();
+        if (context.stopped())
+            context.restart();
+        context.run_one_for(std::chrono::milliseconds{1});
+    }
+    return true;
 }
 
 } // namespace test
