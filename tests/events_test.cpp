@@ -80,7 +80,7 @@ TEST_CASE("every item has its start and its finish, measured in its worker", "[e
     heard events;
     cofork::pool pool{context, {.workers = 2, .on_event = std::ref(events)}};
     const auto before = std::chrono::steady_clock::now();
-    (void)test::run(context, cofork::parallel(pool, works, test::first_numbers(20), {.chunk = 4, .name = "first"}));
+    (void)test::run(context, cofork::parallel(pool, works, test::numbers(20), {.chunk = 4, .name = "first"}));
     (void)test::run(context, cofork::run(pool, works, 7, cofork::options{.name = "second"}));
     std::map<std::pair<std::uint64_t, std::size_t>, std::vector<event>> items;
     std::set<std::string> names;
@@ -118,7 +118,7 @@ TEST_CASE("failures, second attempts, crashes and new workers are told", "[event
     heard events;
     (void)test::run(
         context, cofork::try_parallel(
-                     fails, test::first_numbers(6),
+                     fails, test::numbers(6),
                      {.workers = 1, .timeout = 100ms, .attempts = 2, .again = cofork::retry_on::crash, .on_event = std::ref(events)}));
     CHECK(events.count(event_kind::start) == 7);
     CHECK(events.count(event_kind::finish) == 6);
@@ -165,7 +165,7 @@ TEST_CASE("events come in this process as from workers", "[events]")
     asio::io_context context{1};
     heard events;
     (void)test::run(
-        context, cofork::parallel(works, test::first_numbers(3), {.workers = 0, .on_event = std::ref(events)}));
+        context, cofork::parallel(works, test::numbers(3), {.workers = 0, .on_event = std::ref(events)}));
     CHECK(events.count(event_kind::start) == 3);
     CHECK(events.count(event_kind::finish) == 3);
     CHECK(events.all.back().pid == ::getpid());
@@ -180,7 +180,7 @@ TEST_CASE("a pool's numbers add up", "[events]")
     cofork::pool pool{context, {.workers = 2}};
     (void)test::run(
         context, cofork::try_parallel(
-                     pool, fails, test::first_numbers(40),
+                     pool, fails, test::numbers(40),
                      {.timeout = 100ms, .attempts = 2, .again = cofork::retry_on::crash}));
     const auto s = pool.stats();
     CHECK(s.started == 41);
@@ -263,7 +263,7 @@ TEST_CASE("a trace is a JSON document with a slice for each item and a row for e
     cofork::trace trace;
     {
         cofork::pool pool{context, {.workers = 2, .on_event = std::ref(trace)}};
-        (void)test::run(context, cofork::try_parallel(pool, fails, test::first_numbers(12), {.timeout = 100ms, .name = "say \"hi\""}));
+        (void)test::run(context, cofork::try_parallel(pool, fails, test::numbers(12), {.timeout = 100ms, .name = "say \"hi\""}));
     }
     std::ostringstream text;
     trace.write(text);

@@ -69,7 +69,7 @@ TEST_CASE("a failure carries what its item printed, and nothing of others", "[ou
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2, .output = output_mode::capture}};
     const auto all = test::run(
-        context, cofork::try_parallel(pool, prints, test::first_numbers(40), {.timeout = 300ms, .chunk = 8}));
+        context, cofork::try_parallel(pool, prints, test::numbers(40), {.timeout = 300ms, .chunk = 8}));
     for (int i = 0; i < 40; ++i) {
         CAPTURE(i);
         const auto& one = all[static_cast<std::size_t>(i)];
@@ -94,7 +94,7 @@ TEST_CASE("of much output the end is kept", "[output]")
         return item;
     };
     const auto all = test::run(
-        context, cofork::try_parallel(chatters, test::first_numbers(4), {.workers = 2, .output = output_mode::capture}));
+        context, cofork::try_parallel(chatters, test::numbers(4), {.workers = 2, .output = output_mode::capture}));
     CHECK(all[0].has_value());
     CHECK(all[3].has_value());
     for (const std::size_t i : {1u, 2u}) {
@@ -118,7 +118,7 @@ TEST_CASE("what a state's maker and a process left behind print is of no item", 
             throw std::runtime_error{"two"};
         return item;
     };
-    const auto all = test::run(context, cofork::try_parallel(pool, f, test::first_numbers(3), {.chunk = 1}));
+    const auto all = test::run(context, cofork::try_parallel(pool, f, test::numbers(3), {.chunk = 1}));
     CHECK(all[1].has_value());
     CHECK(all[2].error().what == "two"); // and no wait without end for a silence that does not come
     CHECK(times(all[2].error().output, "init") == 0);
@@ -137,7 +137,7 @@ TEST_CASE("each line is tagged with its item", "[output]")
             return item;
         };
         cofork::pool pool{context, {.workers = 2, .init = [] { std::puts("begins"); return 1; }, .output = output_mode::tag}};
-        (void)test::run(context, cofork::parallel(pool, f, test::first_numbers(30), {.chunk = 10}));
+        (void)test::run(context, cofork::parallel(pool, f, test::numbers(30), {.chunk = 10}));
     });
     CAPTURE(text);
     for (int i = 0; i < 30; ++i) {
@@ -156,7 +156,7 @@ TEST_CASE("output for nobody comes nowhere", "[output]")
     const std::string text = text_in_a_file([] {
         asio::io_context context{1};
         const auto all = test::run(
-            context, cofork::try_parallel(prints, test::first_numbers(4), {.workers = 2, .output = output_mode::null}));
+            context, cofork::try_parallel(prints, test::numbers(4), {.workers = 2, .output = output_mode::null}));
         if (!all[3].error().output.empty())
             ::_exit(1);
     });
@@ -178,7 +178,7 @@ TEST_CASE("a stdout that nobody reads holds up neither timeouts nor the end", "[
             return item;
         };
         const auto all = test::run(
-            context, cofork::try_parallel(pool, floods, test::first_numbers(4), {.timeout = 300ms, .chunk = 1}));
+            context, cofork::try_parallel(pool, floods, test::numbers(4), {.timeout = 300ms, .chunk = 1}));
         if (all[1].has_value() || all[1].error().kind != failure_kind::timeout || !all[3].has_value())
             ::_exit(1);
     }};
@@ -193,7 +193,7 @@ TEST_CASE("items in a strict sandbox are captured, too", "[output]")
     asio::io_context context{1};
     cofork::policy strict{.level = cofork::containment::strict, .missing = cofork::if_unavailable::degrade};
     cofork::pool pool{context, {.workers = 1, .sandbox = strict, .output = output_mode::capture}};
-    const auto all = test::run(context, cofork::try_parallel(pool, prints, test::first_numbers(6), {.chunk = 6}));
+    const auto all = test::run(context, cofork::try_parallel(pool, prints, test::numbers(6), {.chunk = 6}));
     CHECK(all[3].error().output == printed_by(3));
     CHECK(all[5].error().output == printed_by(5));
     CHECK(all[4].has_value());
@@ -211,7 +211,7 @@ TEST_CASE("output has a meaning where there are workers of one's own", "[output]
         }
         return false;
     };
-    CHECK(refused(cofork::parallel(prints, test::first_numbers(2), {.workers = 0, .output = output_mode::tag})));
+    CHECK(refused(cofork::parallel(prints, test::numbers(2), {.workers = 0, .output = output_mode::tag})));
     cofork::pool pool{context, {.workers = 1}};
-    CHECK(refused(cofork::parallel(pool, prints, test::first_numbers(2), {.output = output_mode::tag})));
+    CHECK(refused(cofork::parallel(pool, prints, test::numbers(2), {.output = output_mode::tag})));
 }
