@@ -175,14 +175,19 @@ void crew::count_into(pool_stats& s) const noexcept
     s.busy = busy();
     s.cpu = cpu_;
     s.peak_memory = peak_memory_;
-    for (const auto& l : links()) {
+    for (const auto& l : links())
         s.started += l->started_unanswered();
-        if (l->living_pid() == 0)
-            continue;
-        s.cpu += processor_time_of(l->living_pid());
-        s.peak_memory = std::max(s.peak_memory, peak_memory_of(l->living_pid()));
-    }
     setup_.counts->count_into(s);
+}
+
+std::vector<int> crew::living() const
+{
+    std::vector<int> pids;
+    for (const auto& l : links()) {
+        if (l->living_pid() != 0)
+            pids.push_back(l->living_pid());
+    }
+    return pids;
 }
 
 std::vector<worker_state> crew::states(clock::time_point now) const

@@ -73,6 +73,8 @@ public:
     /// How many more items a worker may get before it is replaced; of a new one, when there is none.
     std::size_t allowance(const link* l) const noexcept;
     void count_into(pool_stats& s) const noexcept;
+    /// The numbers of the processes that have not ended, as far as they are known.
+    std::vector<int> living() const;
     const std::shared_ptr<tally>& counts() const noexcept { return setup_.counts; }
     std::vector<worker_state> states(clock::time_point now) const;
 

@@ -2,6 +2,7 @@
 
 #include "failed_call.hpp"
 #include "place_registry.hpp"
+#include "process.hpp"
 
 #include <cofork/error.hpp>
 
@@ -337,12 +338,20 @@ void dispatcher::async_drain(std::function<void()> when_gone)
 
 pool_stats dispatcher::stats() const
 {
-    const lock held{*guard_};
     pool_stats now;
-    crew_.count_into(now);
-    now.queued = calls_.queued();
-    now.calls = calls_.served();
-    now.waiting = calls_.waiting();
+    std::vector<int> living;
+    {
+        const lock held{*guard_};
+        crew_.count_into(now);
+        living = crew_.living();
+        now.queued = calls_.queued();
+        now.calls = calls_.served();
+        now.waiting = calls_.waiting();
+    }
+    for (const int pid : living) { // outside the lock: it takes a while, and calls must not wait for it
+        now.cpu += processor_time_of(pid);
+        now.peak_memory = std::max(now.peak_memory, peak_memory_of(pid));
+    }
     return now;
 }
 
