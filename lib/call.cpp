@@ -16,6 +16,9 @@ namespace {
 /// No batch carries more bytes of items than this, unless it is one item: the pipe is full long before.
 constexpr std::size_t batch_bytes = 256 * 1024;
 
+/// An item in bytes, with its size word; larger ones make the buffer grow.
+constexpr std::size_t likely_item = 16;
+
 /// A stream whose consumer stops reading holds no more than about this many results.
 constexpr std::size_t largest_chosen_window = 16 * 1024;
 
@@ -145,6 +148,7 @@ std::optional<item_run> call::take_new(std::size_t limit)
 std::optional<item_run> call::pull(std::size_t limit)
 {
     auto bytes = std::make_shared<byte_buffer>();
+    bytes->reserve(std::min(limit * likely_item, batch_bytes));
     std::uint32_t n = 0;
     starved_ = false;
     while (n < limit && (n == 0 || bytes->size() < batch_bytes)) {
@@ -199,13 +203,14 @@ std::size_t call::queued() const noexcept
     return items;
 }
 
-void call::value(const item_run& one, byte_view result, const attempt_facts& by)
+std::optional<failure> call::value(const item_run& run, byte_view result, const attempt_facts& by)
 {
     failure why;
     try {
-        job_->deliver(one.first, result);
-        ended(event_kind::finish, one, by, nullptr);
-        return settled({});
+        job_->deliver(run.first, result);
+        ended(event_kind::finish, run, by, nullptr);
+        settled({});
+        return {};
     }
     catch (const std::exception& e) {
         why.what = std::string{"the result could not be decoded: "} + e.what();
@@ -216,7 +221,7 @@ void call::value(const item_run& one, byte_view result, const attempt_facts& by)
     }
     why.kind = failure_kind::exception;
     why.pid = by.pid;
-    failed(one, std::move(why), by);
+    return why;
 }
 
 bool call::again_allowed(const failure& why) const noexcept

@@ -52,6 +52,8 @@ public:
     void started(clock::time_point when) noexcept;
     bool gated() const noexcept { return options_.pause.count() > 0; }
 
+    /// Beginning it takes a moment, and calls nobody.
+    bool is_brief() const noexcept { return size_ == 1u && !options_.progress && !measured(); }
     /// Whether each item is to be measured, for those who listen to events.
     bool measured() const noexcept { return options_.on_event || (counts && counts->listener); }
     /// Items are on their way to a worker.
@@ -61,8 +63,9 @@ public:
 
     // What came of it.
 
-    /// Takes an encoded result of the item `one`; a result that cannot be decoded is a failure of the item.
-    void value(const item_run& one, byte_view result, const attempt_facts& by);
+    /// Takes an encoded result of the first item of `run`. What kept it from being decoded is a failure of the item, and
+    /// for failed() to tell.
+    std::optional<failure> value(const item_run& run, byte_view result, const attempt_facts& by);
     /// An attempt failed: `why` lacks index and attempts. Starts the item again or ends it.
     void failed(item_run one, failure why, const attempt_facts& by);
     /// To those who listen. `e` lacks what concerns this call.

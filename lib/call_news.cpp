@@ -40,8 +40,10 @@ void call::tell(event e) noexcept
 /// An attempt is over.
 void call::ended(event_kind what, const item_run& one, const attempt_facts& by, const failure* why)
 {
-    if (counts)
+    if (counts) {
         counts->run.add(by.ran_class);
+        counts->last_run_class = by.ran_class;
+    }
     if (!measured())
         return;
     event e;

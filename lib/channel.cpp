@@ -107,7 +107,38 @@ void channel::write(std::span<const std::byte> from, std::shared_ptr<channel_use
     start(out_, std::move(user));
 }
 
-void channel::start(side& s, std::shared_ptr<channel_user> user)
+bool channel::write_and_read(
+    std::span<const std::byte> from, std::span<std::byte> into, const std::shared_ptr<channel_user>& user)
+{
+    assert(!writing() && !reading() && !into.empty());
+    out_.rest = {const_cast<std::byte*>(from.data()), from.size()};
+    in_.rest = into;
+    start(out_, user, !in_.reactor);
+    start(in_, user);
+    return written_by_now();
+}
+
+/// A pipe with room takes a write while it is being submitted.
+bool channel::written_by_now()
+{
+    auto& r = static_cast<request&>(*out_.by_ring);
+    const auto result = out_.pending && !out_.reactor ? ring_->take_result(r) : std::nullopt;
+    if (!result)
+        return false;
+    r.owner.reset(); // not its last one: our caller holds us
+    auto user = r.take_user();
+    if (*result >= 0 && static_cast<std::size_t>(*result) == out_.rest.size()) {
+        out_.pending = out_.cancelled = false;
+        return true;
+    }
+    asio::post(ex_, [this, keep = shared_from_this(), user = std::move(user), result = *result]() mutable {
+        const auto turn = take_turn();
+        ended_in_ring(out_, std::move(user), result);
+    });
+    return false;
+}
+
+void channel::start(side& s, std::shared_ptr<channel_user> user, bool another_follows)
 {
     if (!ex_)
         return;
@@ -121,7 +152,7 @@ void channel::start(side& s, std::shared_ptr<channel_user> user)
     r.bytes = s.rest;
     r.owner = shared_from_this();
     r.keeper = std::move(user);
-    if (!ring_->start(r, ex_)) {
+    if (!ring_->start(r, ex_, another_follows)) {
         r.owner.reset();
         start_by_reactor(s, r.take_user());
     }

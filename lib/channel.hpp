@@ -51,6 +51,9 @@ public:
     void read(std::span<std::byte> into, std::shared_ptr<channel_user> user);
     /// Writes everything; `from` must stay while `user` does.
     void write(std::span<const std::byte> from, std::shared_ptr<channel_user> user);
+    /// Both, for one system call. Returns whether everything has been written by now: then on_written does not come.
+    bool write_and_read(
+        std::span<const std::byte> from, std::span<std::byte> into, const std::shared_ptr<channel_user>& user);
     bool reading() const noexcept { return in_.pending; }
     bool writing() const noexcept { return out_.pending; }
 
@@ -86,9 +89,10 @@ private:
         int number() noexcept { return reactor ? reactor->native_handle() : fd.get(); }
     };
 
-    void start(side& s, std::shared_ptr<channel_user> user);
+    void start(side& s, std::shared_ptr<channel_user> user, bool another_follows = false);
     void start_by_reactor(side& s, std::shared_ptr<channel_user> user);
     std::error_code go_to_reactor(side& s) noexcept;
+    bool written_by_now();
     void ended_in_ring(side& s, std::shared_ptr<channel_user> user, int result);
     void moved(side& s, std::shared_ptr<channel_user> user, std::size_t bytes);
     void finish(side& s, std::shared_ptr<channel_user> user, std::error_code ec, std::size_t bytes) noexcept;

@@ -34,6 +34,7 @@ struct crew_setup {
     std::chrono::nanoseconds boot_timeout{0}; ///< kill it when it is not ready by then; 0 = never
     std::size_t max_calls = 0; ///< that are served at once; 0 = any number
     when_full overload = when_full::wait;
+    std::chrono::nanoseconds spin{0}; ///< see pool_options
     std::shared_ptr<tally> counts = std::make_shared<tally>();
 };
 

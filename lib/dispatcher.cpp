@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <iterator>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace cofork::detail {
@@ -29,7 +30,7 @@ constexpr auto start_poll = 250us;
 
 dispatcher::dispatcher(const asio::any_io_executor& ex, const crew_setup& setup)
     : io_{ex}, strand_{asio::make_strand(ex)}, crew_{strand_, setup, *this, guard_}, calls_{setup.max_calls},
-      overload_{setup.overload}, timer_{strand_}
+      overload_{setup.overload}, timer_{strand_}, spin_{setup.spin}
 {
 }
 
@@ -63,11 +64,16 @@ void dispatcher::add(std::shared_ptr<call> c)
         return c->finish(failed_call(errc::pool_closed));
     c->counts = crew_.counts();
     arriving_.push_back(c);
+    auto see = [self = shared_from_this(), c] {
+        const lock again{*self->guard_};
+        if (std::erase(self->arriving_, c) > 0) // else it was ended in the meantime
+            self->admit(c);
+    };
     try {
-        on_strand([this, c] {
-            if (std::erase(arriving_, c) > 0) // else it was ended in the meantime
-                admit(c);
-        });
+        if (inside_ == 0 && c->is_brief()) // here, if this thread runs the loop: it saves a turn of that
+            asio::dispatch(strand_, std::move(see));
+        else
+            asio::post(strand_, std::move(see));
     }
     catch (...) { // no memory
         std::erase(arriving_, c);
@@ -250,7 +256,25 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
     if (items->count > 1 || !target->idle())
         next_look_ = std::min(next_look_, now + crew::patience);
     target->dispatch(c, std::move(*items), now);
+    if (spin_.count() > 0 && crew_.counts()->last_run() < spin_)
+        spin_from(now);
     return true;
+}
+
+/// An answer is due so soon that sleeping till it comes would take longer. The loop turns, and does what else there is to do;
+/// whoever else wants this processor, which may be the worker, goes first.
+void dispatcher::spin_from(clock::time_point now)
+{
+    spins_until_ = now + spin_;
+    if (std::exchange(spinning_, true))
+        return;
+    asio::post(strand_, [self = shared_from_this()] {
+        std::this_thread::yield();
+        const lock held{*self->guard_};
+        self->spinning_ = false;
+        if (!self->released_ && self->crew_.busy() > 0 && clock::now() < self->spins_until_)
+            self->spin_from(self->spins_until_ - self->spin_);
+    });
 }
 
 void dispatcher::spawn_failed(clock::time_point now, const std::system_error& why)
@@ -281,6 +305,23 @@ void dispatcher::finish_calls()
         return;
     if (!drains_.empty())
         return say_farewell(clock::now());
+    if (one_call)
+        return rest();
+    if (std::exchange(resting_, true))
+        return;
+    asio::post(strand_, [self = shared_from_this()] {
+        const lock held{*self->guard_};
+        self->rest();
+    });
+}
+
+/// Nothing is pending where there is no call. Not at once: when the caller goes on with another one, as it does as a rule,
+/// what it needs need not be set up anew.
+void dispatcher::rest() noexcept
+{
+    resting_ = false;
+    if (!calls_.empty() || !arriving_.empty() || !drains_.empty() || released_)
+        return;
     serving_.reset();
     crew_.unwatch();
     armed_for_ = clock::time_point::max();

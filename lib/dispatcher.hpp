@@ -94,9 +94,11 @@ private:
     bool assign_one(const std::shared_ptr<call>& c, clock::time_point now);
     void look(clock::time_point now);
     void finish_calls();
+    void rest() noexcept;
     void tell_drained();
     void finish(const std::shared_ptr<call>& c);
 
+    void spin_from(clock::time_point now);
     void spawn_failed(clock::time_point now, const std::system_error& why);
 
     void arm(clock::time_point now);
@@ -109,6 +111,7 @@ private:
     crew crew_;
     bool in_turn_ = false;
     bool turn_again_ = false;
+    bool resting_ = false;           // rest() is on its way
     bool closed_ = false;            // no new calls
     bool released_ = false;          // no processes any more, and none to come
     unsigned inside_ = 0;            // entered and not left: callbacks may be running
@@ -127,6 +130,9 @@ private:
     clock::time_point armed_for_ = clock::time_point::max();
     clock::time_point next_look_ = clock::time_point::max(); // at timeouts, and at results that wait in a page
     bool wanting_ = false; // items wait for a worker
+    const std::chrono::nanoseconds spin_;
+    clock::time_point spins_until_{};
+    bool spinning_ = false; // the next look is on its way
 };
 
 } // namespace cofork::detail

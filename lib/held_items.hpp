@@ -33,15 +33,14 @@ public:
         batches_.push_back({std::move(owner), std::move(items)});
     }
 
-    /// The first item, and whether it was the last of its batch. Precondition: !empty().
-    std::pair<item_run, bool> take_first() noexcept
+    /// Of the first item. Precondition: !empty().
+    void drop_first() noexcept
     {
-        item_run one = first().take_front(1);
         --count_;
-        const bool last = first().count == 0;
-        if (last)
+        if (first().count == 1)
             batches_.pop_front();
-        return {std::move(one), last};
+        else
+            first().drop_front(1);
     }
 
     /// Index and earlier attempts of the item behind `n` others.

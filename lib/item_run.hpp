@@ -33,11 +33,16 @@ struct item_run {
     {
         item_run front = *this;
         front.count = n;
+        drop_front(n);
+        return front;
+    }
+
+    void drop_front(std::uint32_t n) noexcept
+    {
         offset += length(n);
         first += n;
         count -= n;
         losses = 0;
-        return front;
     }
 };
 

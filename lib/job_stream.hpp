@@ -1,6 +1,7 @@
 #pragma once
 // What a worker is given to do, out of its job pipe.
 
+#include "growing_bytes.hpp"
 #include "own_pipe.hpp"
 #include "process.hpp"
 #include "reply_stream.hpp"
@@ -14,6 +15,8 @@
 #include <utility>
 
 #include <poll.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -27,7 +30,7 @@ class job_stream {
 public:
     job_stream(int fd, reply_stream& replies, const worker_life& life) : fd_{fd}, replies_{replies}, life_{life}
     {
-        buffer_.resize(64 * 1024);
+        buffer_.reserve(usual_bytes);
         if (life_.max_growth > 0)
             statm_ = open_statm(); // now: in a sandbox it cannot be opened
     }
@@ -35,7 +38,7 @@ public:
     /// The next `size` bytes, valid until the next call. Throws time_to_go.
     byte_view take(std::size_t size)
     {
-        if (size > buffer_.size())
+        if (size > buffer_.capacity())
             grow(size);
         if (end_ - begin_ < size)
             fill(size);
@@ -49,8 +52,8 @@ public:
 
     void skip(std::size_t size)
     {
-        for (; size > buffer_.size(); size -= buffer_.size())
-            take(buffer_.size());
+        for (; size > buffer_.capacity(); size -= buffer_.capacity())
+            take(buffer_.capacity());
         take(size);
     }
 
@@ -65,26 +68,52 @@ private:
     void grow(std::size_t size)
     {
         compact();
-        buffer_.resize(size);
+        buffer_.reserve(size);
+    }
+
+    /// One large item must not be this worker's size for ever.
+    void shrink()
+    {
+        begin_ = end_ = 0;
+        buffer_.clear();
+        buffer_.reserve(usual_bytes);
     }
 
     void fill(std::size_t size)
     {
-        if (buffer_.size() - begin_ < size)
+        if (begin_ == end_ && buffer_.capacity() > large_bytes && size <= usual_bytes)
+            shrink();
+        if (buffer_.capacity() - begin_ < size)
             compact();
         waited_ = true;
         while (end_ - begin_ < size) {
             replies_.flush(); // before every read: it may block, and the parent may be waiting for these
             fd_.check();
             forget_alarms();
+            const std::uint64_t began = life_.spin_ns > 0 ? look_again() : 0;
             stay_or_go();
-            const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, buffer_.size() - end_);
+            const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, buffer_.capacity() - end_);
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
                 throw time_to_go{};
+            if (began != 0)
+                last_wait_ns_ = now_ns() - began;
             end_ += static_cast<std::size_t>(got);
         }
+    }
+
+    /// For a while, if it has been worth it: waking a processor that sleeps can take ten times as long as a call. Whoever
+    /// else wants this one goes first. Returns when it began.
+    std::uint64_t look_again() const noexcept
+    {
+        const std::uint64_t began = now_ns();
+        const auto most = static_cast<std::uint64_t>(life_.spin_ns);
+        if (last_wait_ns_ > 10 * most)
+            return began;
+        for (int there = 0; ::ioctl(fd_.number(), FIONREAD, &there) == 0 && there == 0 && now_ns() - began < most;)
+            ::sched_yield();
+        return began;
     }
 
     /// A timer that an item left behind would kill an item that has nothing to do with it, and a signal that it blocked
@@ -116,16 +145,20 @@ private:
             throw time_to_go{};
     }
 
+    static constexpr std::size_t usual_bytes = 64 * 1024;
+    static constexpr std::size_t large_bytes = std::size_t{1} << 20;
+
     own_pipe fd_;
     reply_stream& replies_;
     const worker_life& life_;
     owned_fd statm_;
     bool begun_ = false;          // before that there was no item
     std::size_t first_size_ = 0;  // after the first items
-    byte_buffer buffer_;
+    growing_bytes buffer_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
     bool waited_ = false;
+    std::uint64_t last_wait_ns_ = 0; // measured only where it spins
 };
 
 } // namespace cofork::detail

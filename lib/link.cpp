@@ -65,10 +65,21 @@ void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_poi
     held_.add(std::move(owner), std::move(items));
     if (free && held_.owner()->measured())
         tell_starts(inbox_.answered() + 1);
+    if (!channel_->writing() && !channel_->reading()) {
+        if (channel_->write_and_read(unsent_.front().bytes, inbox_.space(), shared_from_this()))
+            wrote_one();
+        return;
+    }
     if (!channel_->writing())
         write_more();
     if (!channel_->reading())
         read_more();
+}
+
+void link::wrote_one()
+{
+    unsent_.pop_front();
+    write_more();
 }
 
 void link::write_more()
@@ -83,14 +94,12 @@ void link::on_written(std::error_code ec) noexcept
     if (!user_)
         return;
     const entered inside{*user_};
-    if (!unsent_.empty())
-        unsent_.pop_front();
     if (ended_)
         return end_when_quiet();
     if (ec)
         kill(kill_reason::protocol, "its job pipe cannot be written");
     else
-        write_more();
+        wrote_one();
 }
 
 void link::read_more()
@@ -180,16 +189,18 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         inbox_.begin();
         return true;
     }
-    const std::uint32_t ahead = page_.started() - header.sequence;
+    if (!has_finished(header.sequence))
+        look_at_progress();
+    const std::uint32_t ahead = started_seen_ - header.sequence;
     if (held_.empty() || ahead == 0 || ahead > held_.count())
         return reject("reply for an item that it has not started");
     // It says so before it answers. Else it could answer, go on running, and hold up what it is given next.
-    if (static_cast<std::int32_t>(page_.finished() - header.sequence) < 1)
+    if (!has_finished(header.sequence))
         return reject("reply for an item that it has not finished");
-    const std::shared_ptr<call> owner = held_.owner();
+    call& owner = *held_.owner(); // held until its last item is dropped, and by the dispatcher until we leave
     attempt_facts by;
     terms_.counts->received += sizeof header + payload.size();
-    if (!take_usage(*owner, header, payload, by))
+    if (!take_usage(owner, header, payload, by))
         return reject("reply without what its item has used");
     std::optional<report> said;
     if (header.kind != reply_kind::value) {
@@ -197,15 +208,28 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         if (!said)
             return reject("malformed report of an exception");
     }
-    const item_run one = pop_front();
-    tell_start(one, header.sequence, *owner);
-    if (const auto last = owner->gated() ? page_.last_start() : std::nullopt)
-        owner->started(*last);
-    if (!said)
-        owner->value(one, payload, by);
+    tell_start(held_.first(), header.sequence, owner);
+    if (const auto last = owner.gated() ? page_.last_start() : std::nullopt)
+        owner.started(*last);
+    if (said)
+        owner.failed(pop_front(), thrown(header.kind, *said), by);
+    else if (auto undecodable = owner.value(held_.first(), payload, by))
+        owner.failed(pop_front(), std::move(*undecodable), by);
     else
-        owner->failed(one, thrown(header.kind, *said), by);
+        drop_front();
     return !distrusted_;
+}
+
+/// Replies come many at a time, and the page's line of memory is the worker's: each look at it costs both of us.
+void link::look_at_progress() noexcept
+{
+    finished_seen_ = page_.finished();
+    started_seen_ = page_.started();
+}
+
+bool link::has_finished(std::uint32_t sequence) const noexcept
+{
+    return static_cast<std::int32_t>(finished_seen_ - sequence) >= 1;
 }
 
 failure link::thrown(reply_kind kind, const report& said) const
@@ -226,11 +250,17 @@ failure link::thrown(reply_kind kind, const report& said) const
 
 item_run link::pop_front() noexcept
 {
-    const std::shared_ptr<call> owner = held_.owner();
-    auto [one, last] = held_.take_first();
-    if (last)
-        measure(*owner);
+    item_run one = held_.first();
+    one.count = 1;
+    drop_front();
     return one;
+}
+
+void link::drop_front() noexcept
+{
+    if (held_.first().count == 1)
+        measure(*held_.owner());
+    held_.drop_first();
 }
 
 /// A batch is done: what its items cost decides how many go into the next.

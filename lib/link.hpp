@@ -137,6 +137,7 @@ private:
 
     void read_more();
     void write_more();
+    void wrote_one();
     bool reject(const char* why) noexcept;
     std::uint64_t max_result() const noexcept override;
     bool take_reply(const reply_header& header, byte_view payload) override;
@@ -160,6 +161,9 @@ private:
     void tell_starts(std::uint32_t until) noexcept;
     void tell_start(const item_run& one, std::uint32_t which, call& owner) noexcept;
     item_run pop_front() noexcept;
+    void drop_front() noexcept;
+    void look_at_progress() noexcept;
+    bool has_finished(std::uint32_t sequence) const noexcept;
 
     nursery_client* nursery_;
     link_user* user_;                             // null once the owner is gone
@@ -180,6 +184,8 @@ private:
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
+    std::uint32_t started_seen_ = 0;  // page_.started() and
+    std::uint32_t finished_seen_ = 0; // page_.finished(), when they were last looked at for a reply
     bool told_spawn_ = false;
     std::uint32_t told_ = 0;        // items whose start was told to those who listen
     std::uint32_t asked_where_ = 0; // started() when it was asked where it is; 0: not yet

@@ -25,10 +25,12 @@ detail::crew_setup setup_of(const pool_options& options)
         invalid("pool_options::workers is not between 1 and 65536");
     if (options.min_workers > setup.workers)
         invalid("pool_options::min_workers is larger than workers");
-    for (const std::chrono::nanoseconds time : {options.idle, options.boot_timeout, options.max_age}) {
+    for (const std::chrono::nanoseconds time : {options.idle, options.boot_timeout, options.max_age, options.spin}) {
         if (time.count() < 0)
-            invalid("pool_options::idle, boot_timeout or max_age is negative");
+            invalid("pool_options::idle, boot_timeout, max_age or spin is negative");
     }
+    if (options.spin > detail::longest_spin)
+        invalid("pool_options::spin is longer than 10 ms");
     const auto& init = options.init.maker();
     const auto& fini = options.fini.ender();
     if (fini && (!init || init->type() != fini->type()))
@@ -36,7 +38,7 @@ detail::crew_setup setup_of(const pool_options& options)
     setup.least = options.min_workers;
     setup.rules = detail::make_rules(options.sandbox);
     setup.life = {nullptr, init.get(), fini.get(), options.idle.count(), options.max_growth, setup.rules.get(),
-        options.output};
+        options.output, options.spin.count()};
     setup.counts = std::make_shared<detail::tally>(options.on_event);
     setup.with_threads = options.with_threads;
     setup.fresh = options.fresh;
@@ -45,6 +47,7 @@ detail::crew_setup setup_of(const pool_options& options)
     setup.boot_timeout = options.boot_timeout;
     setup.max_calls = options.max_calls;
     setup.overload = options.overload;
+    setup.spin = options.spin;
     return setup;
 }
 

@@ -2,65 +2,13 @@
 // Cuts a worker's stream of bytes into replies. Pure: no system calls; grows only with bytes that have arrived.
 
 #include "frame.hpp"
+#include "growing_bytes.hpp"
 
 #include <cofork/detail/job.hpp>
 
 #include <algorithm>
-#include <cstdlib>
-#include <new>
 
 namespace cofork::detail {
-
-/// Bytes that grow without being filled with zeros first; realloc(3) moves large ones by remapping their pages.
-class growing_bytes {
-public:
-    growing_bytes() = default;
-    ~growing_bytes() { std::free(data_); }
-    growing_bytes(const growing_bytes&) = delete;
-    growing_bytes& operator=(const growing_bytes&) = delete;
-
-    std::byte* data() noexcept { return data_; }
-    std::size_t size() const noexcept { return size_; }
-    std::size_t spare() const noexcept { return capacity_ - size_; }
-
-    /// Throws std::bad_alloc.
-    void reserve(std::size_t capacity)
-    {
-        if (capacity <= capacity_)
-            return;
-        void* const grown = std::realloc(data_, capacity);
-        if (!grown)
-            throw std::bad_alloc{};
-        data_ = static_cast<std::byte*>(grown);
-        capacity_ = capacity;
-    }
-
-    void append(byte_view more)
-    {
-        if (more.size() > spare())
-            reserve(std::max(size_ + more.size(), 2 * size_));
-        std::copy(more.begin(), more.end(), data_ + size_);
-        size_ += more.size();
-    }
-
-    void grew(std::size_t by) noexcept { size_ += by; }
-
-    void clear() noexcept
-    {
-        size_ = 0;
-        if (capacity_ > keep) {
-            std::free(data_);
-            data_ = nullptr;
-            capacity_ = 0;
-        }
-    }
-
-private:
-    static constexpr std::size_t keep = 64 * 1024;
-    std::byte* data_ = nullptr;
-    std::size_t size_ = 0;
-    std::size_t capacity_ = 0;
-};
 
 /// The replies of one worker. After an error it must not be fed the same stream again: the worker cannot be trusted any
 /// further.
@@ -121,8 +69,9 @@ public:
     {
         if (part_.size() < sizeof(reply_header) || missing() < large)
             return {};
-        part_.reserve(std::min(part_.size() + missing(), std::max(2 * part_.size(), part_.size() + large)));
-        return {part_.data() + part_.size(), std::min(part_.spare(), missing())};
+        if (part_.spare() < std::min(missing(), large))
+            part_.reserve(std::min(part_.size() + missing(), std::max(2 * part_.size(), part_.size() + large)));
+        return {part_.data() + part_.size(), std::min({part_.spare(), missing(), std::max(part_.size(), large)})};
     }
     void got(std::size_t bytes) noexcept
     {

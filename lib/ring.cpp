@@ -67,7 +67,10 @@ ring::ring() : queues_{std::make_unique<::io_uring>()}
     const char* const wish = std::getenv("COFORK_TRANSPORT");
     if (wish && std::string_view{wish} == "reactor")
         return;
-    open_ = ::io_uring_queue_init(entries, queues_.get(), IORING_SETUP_CLAMP) == 0;
+    // Cooperative (Linux 5.19): a completion waits until the thread that submitted it enters the kernel, as a loop does all
+    // the time. Else that thread is interrupted, which on a virtual machine takes longer than the call.
+    open_ = ::io_uring_queue_init(entries, queues_.get(), IORING_SETUP_CLAMP | IORING_SETUP_COOP_TASKRUN) == 0 ||
+            ::io_uring_queue_init(entries, queues_.get(), IORING_SETUP_CLAMP) == 0;
     if (!open_)
         return;
     watched_.reset(::fcntl(queues_->ring_fd, F_DUPFD_CLOEXEC, 3));
@@ -161,7 +164,7 @@ void ring::on_wake() noexcept
     arm();
 }
 
-bool ring::start(ring_request& request, const asio::any_io_executor& lender) noexcept
+bool ring::start(ring_request& request, const asio::any_io_executor& lender, bool another_follows) noexcept
 {
     const std::lock_guard lock{mutex_};
     if (refused_ || !made_here_ || !watch(lender))
@@ -181,10 +184,24 @@ bool ring::start(ring_request& request, const asio::any_io_executor& lender) noe
     request.insert_before(requests_);
     ++in_flight_;
     queued_.push_back(&request);
-    if (turn_of != this)
+    if (turn_of != this && !another_follows)
         submit();
     arm();
     return true;
+}
+
+std::optional<int> ring::take_result(ring_request& request) noexcept
+{
+    const std::lock_guard lock{mutex_};
+    ::io_uring_cqe* cqe = nullptr;
+    if (!open_ || !made_here_ || !request.linked() || ::io_uring_peek_cqe(queues_.get(), &cqe) != 0
+        || cqe->user_data != address_of(request))
+        return {};
+    const int result = cqe->res;
+    ::io_uring_cqe_seen(queues_.get(), cqe);
+    unlink(request);
+    arm(); // nothing may be left to wait for
+    return result;
 }
 
 ::io_uring_sqe* ring::next_sqe() noexcept

@@ -104,8 +104,11 @@ public:
 
     /// Starts a request; false when the ring does not take requests (any more), and nothing was started. `lender` is
     /// any executor of the context. A request that is made by a done() goes to the kernel at the end of this turn of
-    /// the loop, together with all others of the turn.
-    bool start(ring_request& request, const asio::any_io_executor& lender) noexcept;
+    /// the loop, together with all others of the turn; one with `another_follows` together with the next one.
+    bool start(ring_request& request, const asio::any_io_executor& lender, bool another_follows = false) noexcept;
+    /// The result of a request that is over already; then no done() comes. Saves a turn of the loop, where it can be had
+    /// without one: empty says nothing.
+    std::optional<int> take_result(ring_request& request) noexcept;
     /// Asks the kernel to end a request early; done() tells how it ended. Nothing, when it has ended already.
     void cancel(ring_request& request) noexcept;
     /// Gives up on a request whose cancellation was refused: no done() comes, and the ring keeps the object and its

@@ -142,7 +142,8 @@ void serial::run_one(const item_run& one)
         why.elapsed = elapsed;
         return call_.failed(one, std::move(why), facts());
     }
-    call_.value(one, result_, facts());
+    if (auto undecodable = call_.value(one, result_, facts()))
+        call_.failed(one, std::move(*undecodable), facts());
 }
 
 void serial::wait_until(clock::time_point when)

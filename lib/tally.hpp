@@ -29,6 +29,11 @@ struct tally {
     explicit tally(std::function<void(const event&)> l = {}) : listener{std::move(l)} {}
 
     void count_into(pool_stats& s) const noexcept;
+    /// What the item took that was answered last, to an eighth.
+    std::chrono::nanoseconds last_run() const noexcept
+    {
+        return std::chrono::nanoseconds{static_cast<std::int64_t>(typical_duration(last_run_class))};
+    }
 
     std::function<void(const event&)> listener; ///< of the place; may be empty
 
@@ -38,6 +43,7 @@ struct tally {
     std::uint64_t crashed = 0; ///< workers
     std::uint64_t sent = 0;
     std::uint64_t received = 0;
+    std::uint8_t last_run_class = 0;
     duration_counts run;
     std::chrono::nanoseconds run_sum{0};
     duration_counts wait;

@@ -4,6 +4,7 @@
 #include "durations.hpp"
 #include "exception_report.hpp"
 #include "frame.hpp"
+#include "item_clock.hpp"
 #include "job_stream.hpp"
 #include "own_output.hpp"
 #include "process.hpp"
@@ -41,10 +42,10 @@ std::uint64_t peak_memory_bytes() noexcept
     return static_cast<std::uint64_t>(used.ru_maxrss) * 1024; // KiB (getrusage(2))
 }
 
-class worker {
+class worker final : whole_result_taker {
 public:
     explicit worker(const worker_setup& setup)
-        : setup_{setup}, page_{*setup.shared}, replies_{setup.results, page_}, jobs_{setup.jobs, replies_, setup.life},
+        : setup_{setup}, page_{*setup.shared}, replies_{setup.results, page_, !is_filtered(setup)}, jobs_{setup.jobs, replies_, setup.life},
           output_{page_, setup.output}
     {
         result_.reserve(4096);
@@ -63,6 +64,11 @@ public:
     }
 
 private:
+    static bool is_filtered(const worker_setup& setup) noexcept
+    {
+        return setup.life.rules && filters(setup.life.rules->wanted);
+    }
+
     [[noreturn]] void work()
     {
         const protection on = shut_in();
@@ -70,7 +76,7 @@ private:
         // Now, before any f has run: later the parent could not believe it.
         std::array<std::byte, sizeof on> payload;
         store(payload.data(), on);
-        replies_.add(reply_kind::ready, 0, 0, {}, payload);
+        replies_.add(reply_kind::ready, 0, 0, {{byte_view{payload}}});
         replies_.flush();
         for (;;) {
             batch_ = load<job_header>(jobs_.take(sizeof(job_header)).data());
@@ -118,7 +124,7 @@ private:
     [[noreturn]] void give_up() noexcept
     {
         output_.end();
-        replies_.add(reply_kind::unfit, 0, 0, {}, report_.of_current_exception(0));
+        replies_.add(reply_kind::unfit, 0, 0, {{report_.of_current_exception(0)}});
         replies_.flush();
         ::_exit(EXIT_FAILURE);
     }
@@ -162,7 +168,7 @@ private:
             const byte_view said = report_.of_current_exception(0);
             jobs_.skip(size);
             if (claim(sequence))
-                finish(kind_of_bad_alloc(), sequence, said);
+                finish(kind_of_bad_alloc(), sequence, {}, said);
         }
     }
 
@@ -181,8 +187,7 @@ private:
     {
         if (batch_.measured)
             cpu_before_ = processor_time_ns();
-        // A look at the clock costs as much as the rest of a trivial item.
-        started_ = jobs_.has_waited() ? now_ns() : clock_;
+        started_ = jobs_.has_waited() ? clock_.look() : clock_.latest();
         page_.started_at.store(started_, std::memory_order_relaxed);
         std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
         sequence = started_of(seen);
@@ -193,15 +198,19 @@ private:
     __attribute__((no_sanitize("null"))) void run_item(std::uint64_t index, byte_view item, std::uint32_t sequence)
     {
         result_.clear();
+        passed_on_ = false;
+        sequence_ = sequence;
         output_.begin(index, sequence);
         reply_kind kind = reply_kind::value;
         byte_view payload;
         try {
-            encoder out{result_, batch_.max_result};
+            encoder out{result_, batch_.max_result, this};
             if (batch_.entry != 0)
                 reinterpret_cast<entry>(batch_.entry)(state_, captures_, item, out); // NOLINT(performance-no-int-to-ptr)
             else
                 setup_.life.inherited->run(index, item, out);
+            if (passed_on_)
+                return;
             payload = result_;
         }
         catch (const encode_too_large&) {
@@ -219,31 +228,41 @@ private:
             kind = reply_kind::threw;
             payload = report();
         }
-        finish(kind, sequence, payload);
+        finish(kind, sequence, {}, payload);
+    }
+
+    void take(std::uint64_t count, byte_view bytes) noexcept override
+    {
+        passed_on_ = true;
+        std::array<std::byte, sizeof count> lead;
+        store(lead.data(), count);
+        finish(reply_kind::value, sequence_, byte_view{lead}, bytes);
     }
 
     /// Of the exception that f threw.
     byte_view report() noexcept
     {
-        const std::uint64_t elapsed = now_ns() - started_;
+        const std::uint64_t elapsed = clock_.now() - started_;
         output_.end();
         return report_.of_current_exception(elapsed, output_.printed());
     }
 
-    void finish(reply_kind kind, std::uint32_t sequence, byte_view payload)
+    void finish(reply_kind kind, std::uint32_t sequence, byte_view lead, byte_view payload)
     {
         output_.end();
-        const std::uint64_t now = now_ns();
+        const std::uint64_t now = clock_.now();
         page_.busy.store(busy_ += now - started_, std::memory_order_relaxed);
         page_.finished.store(sequence + 1, std::memory_order_release);
         std::array<std::byte, sizeof(item_usage)> used;
         if (batch_.measured)
             store(used.data(), item_usage{started_, now - started_, processor_time_ns() - cpu_before_, peak_memory_bytes()});
         replies_.add(
-            kind, duration_class(now - started_), sequence, batch_.measured ? byte_view{used} : byte_view{}, payload);
+            kind, duration_class(now - started_), sequence,
+            {batch_.measured ? byte_view{used} : byte_view{}, lead, payload});
         output_.between();
         replies_.flush_when_due(now);
-        clock_ = std::max(now, replies_.last_flush());
+        if (replies_.last_flush() > now)
+            clock_.look();
         if (result_.capacity() > large_result)
             byte_buffer{}.swap(result_); // one large result must not be this worker's size for ever
     }
@@ -258,10 +277,12 @@ private:
     byte_buffer captures_;
     byte_buffer result_;
     exception_report report_;
+    std::uint32_t sequence_ = 0; // of the item that runs
+    bool passed_on_ = false;     // its result has gone
     void* state_ = nullptr;
     std::optional<cpu_alarm> cpu_; // of a sandbox
     std::uint64_t started_ = 0;
-    std::uint64_t clock_ = 0; // the time, unless jobs_ has waited since
+    item_clock clock_;
     std::uint64_t busy_ = 0;
     std::uint64_t cpu_before_ = 0; // the item, when its batch is measured
     own_output output_;

@@ -99,12 +99,11 @@ void leave_a_flood_behind()
     const pid_t child = ::fork();
     if (child == 0) {
         ::setsid();
-        now->survivor = ::getpid();
         ::signal(SIGPIPE, SIG_DFL);
         const int pipe = own_pipe(O_WRONLY);
         const std::string noise(4096, 'x');
         while (::write(pipe, noise.data(), noise.size()) > 0)
-            ;
+            now->survivor = ::getpid(); // not before: the flood has to be there when the worker goes
         ::_exit(0);
     }
     while (now->survivor == 0)

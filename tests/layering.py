@@ -39,10 +39,12 @@ ROOMS = {
     "worker_life": "sandbox_rules",
     "own_pipe": "crash_handler",
     "output_taps": "owned_fd page process",
+    "growing_bytes": "",
     "reply_stream": "frame own_pipe page process",
-    "job_stream": "own_pipe process reply_stream worker_life",
+    "job_stream": "growing_bytes own_pipe process reply_stream worker_life",
     "own_output": "owned_fd page reply_stream",
-    "worker": "crash_handler durations exception_report frame job_stream own_output page process reply_stream sandbox worker_life",
+    "item_clock": "reply_stream",
+    "worker": "crash_handler durations exception_report frame item_clock job_stream own_output page process reply_stream sandbox worker_life",
     "nursery_protocol": "",
     "nursery": "crash_handler nursery_protocol output_taps page process symboliser worker worker_life",
     # what carries bytes in the parent
@@ -53,7 +55,7 @@ ROOMS = {
     "transport": "channel owned_fd ring",
     "nursery_client": "copied_descriptor crash_handler nursery nursery_protocol owned_fd page process worker_life",
     # what decides in the parent
-    "reply_parser": "frame",
+    "reply_parser": "frame growing_bytes",
     "report": "frame",
     "item_run": "frame",
     "tally": "durations",
@@ -90,7 +92,7 @@ DOWNWARDS = {("call", "dispatcher")}
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
     "crash_facts", "crash_handler", "durations", "exception_report", "frame", "job_stream", "nursery", "nursery_protocol", "owned_fd",
-    "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
+    "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
 ]
 
 # The room that knows io_uring.

@@ -1,4 +1,4 @@
-// One warm call: run(pool, f, x), one after the other.
+// One warm call: run(pool, f, x), one after the other. `--spin`: pool_options::spin, microseconds.
 
 #include "../common/on_loop.hpp"
 
@@ -27,6 +27,7 @@ int main(int argc, char** argv)
     const auto place = bench_placement(argc, argv);
     bench_go(place.caller);
     asio::io_context loop;
-    cofork::pool pool{loop, {.workers = 1, .init = bench::pinned_to(place.worker)}};
+    const std::chrono::microseconds spin{bench_number(argc, argv, "--spin", 0)};
+    cofork::pool pool{loop, {.workers = 1, .init = bench::pinned_to(place.worker), .spin = spin}};
     bench::on_loop(loop, make_calls(pool, bench_number(argc, argv, "--calls", 2000)));
 }

@@ -251,6 +251,7 @@ template <detail::growing_container T>
     requires(!detail::serializable<T> && codable<std::ranges::range_value_t<T>>)
 struct codec<T> {
     using element = std::ranges::range_value_t<T>;
+    using of_the_library = codec; // and not of somebody who has a codec<std::string> of his own
     static constexpr bool at_once = std::ranges::contiguous_range<T> && detail::block<element>;
 
     static void encode(encoder& to, const T& value)
@@ -423,6 +424,10 @@ struct codec<std::filesystem::path> {
 };
 
 namespace detail {
+
+/// codec writes it as its length and one block.
+template <typename T>
+concept travels_whole = requires { typename codec<T>::of_the_library; } && codec<T>::at_once;
 
 template <typename T>
 consteval void require_codable_result()

@@ -1,6 +1,7 @@
 #pragma once
 // Writing values into bytes, and reading them back from bytes that nobody vouches for.
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -37,6 +38,15 @@ public:
 
 namespace detail {
 
+/// Who takes the bytes of a large result from where they are, before they go away.
+class whole_result_taker {
+public:
+    virtual void take(std::uint64_t count, std::span<const std::byte> bytes) noexcept = 0;
+
+protected:
+    ~whole_result_taker() = default;
+};
+
 /// Values nested deeper than this are refused on both sides: a recursion must not be driven by the bytes.
 inline constexpr unsigned deepest_value = 256;
 
@@ -63,9 +73,11 @@ private:
 /// Appends values to bytes.
 class encoder {
 public:
-    /// `limit`: bytes that may be written by this encoder; more throws encode_too_large.
-    explicit encoder(std::vector<std::byte>& out, std::size_t limit = std::numeric_limits<std::size_t>::max()) noexcept
-        : out_{out}, limit_{limit}
+    /// `limit`: bytes that may be written by this encoder; more throws encode_too_large. `taker` is the library's.
+    explicit encoder(
+        std::vector<std::byte>& out, std::size_t limit = std::numeric_limits<std::size_t>::max(),
+        detail::whole_result_taker* taker = nullptr) noexcept
+        : out_{out}, limit_{limit}, taker_{taker}
     {
     }
 
@@ -84,13 +96,25 @@ public:
         codec<T>::encode(*this, v);
     }
 
+    /// The whole value is this block of elements and their number. Returns whether it was worth it, and is done.
+    bool pass_on(std::uint64_t count, const void* from, std::size_t size) noexcept
+    {
+        if (!taker_ || written_ > 0 || size < worth_passing || size > limit_ - std::min(limit_, sizeof count))
+            return false;
+        taker_->take(count, {static_cast<const std::byte*>(from), size});
+        return true;
+    }
+
     std::size_t written() const noexcept { return written_; }
 
     [[nodiscard]] auto deeper() { return detail::nesting<std::length_error>{depth_}; }
 
 private:
+    static constexpr std::size_t worth_passing = 32 * 1024; // a copy takes longer than all else
+
     std::vector<std::byte>& out_;
     std::size_t limit_;
+    detail::whole_result_taker* taker_;
     std::size_t written_ = 0;
     unsigned depth_ = 0;
 };

@@ -5,11 +5,33 @@
 
 #include <cassert>
 #include <cstddef>
+#include <memory>
 #include <type_traits>
 #include <utility>
 #include <variant>
 
 namespace cofork {
+
+namespace detail {
+
+/// A failure elsewhere: it is rare, and forty times as large as a number.
+class boxed_failure {
+public:
+    explicit boxed_failure(failure why) : why_{std::make_unique<failure>(std::move(why))} {}
+    boxed_failure(const boxed_failure& other) : why_{other.why_ ? std::make_unique<failure>(*other.why_) : nullptr} {}
+    boxed_failure(boxed_failure&&) noexcept = default;
+    boxed_failure& operator=(const boxed_failure& other) { return *this = boxed_failure{other}; }
+    boxed_failure& operator=(boxed_failure&&) noexcept = default;
+    ~boxed_failure() = default;
+
+    /// Precondition: not moved from.
+    const failure& get() const noexcept { return *why_; }
+
+private:
+    std::unique_ptr<failure> why_;
+};
+
+} // namespace detail
 
 /// One item's value, or why there is none.
 ///
@@ -56,7 +78,7 @@ public:
     const failure& error() const noexcept
     {
         assert(!has_value());
-        return *std::get_if<1>(&state_);
+        return std::get_if<1>(&state_)->get();
     }
 
 private:
@@ -71,7 +93,7 @@ private:
         return *std::get_if<0>(&state_);
     }
 
-    std::variant<T, failure> state_;
+    std::variant<T, detail::boxed_failure> state_;
 };
 
 /// The outcome of an item whose function returns nothing.
@@ -98,11 +120,11 @@ public:
     const failure& error() const noexcept
     {
         assert(!has_value());
-        return *std::get_if<1>(&why_);
+        return std::get_if<1>(&why_)->get();
     }
 
 private:
-    std::variant<std::monostate, failure> why_;
+    std::variant<std::monostate, detail::boxed_failure> why_;
 };
 
 /// An outcome and the place of its item in the input, counted from 0.

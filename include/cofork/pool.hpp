@@ -46,6 +46,10 @@ struct pool_options {
     std::size_t max_calls = 0;     ///< calls that are served at once; 0 = any number
     when_full overload = when_full::wait; ///< what becomes of more
     output_mode output = output_mode::inherit; ///< what becomes of what workers write to stdout and stderr
+    std::chrono::nanoseconds spin{0}; ///< at most 10 ms: before a worker sleeps it looks again for so long, while calls come
+                                   ///< at shorter intervals than ten times that; and the loop keeps turning for so long
+                                   ///< while an answer is due, if answers come so soon. For calls of microseconds, where
+                                   ///< waking a processor costs more than the call; takes processor time
     std::function<void(const event&)> on_event{}; ///< called, on the pool's strand, for what happens to its items and workers.
                                    ///< Each item is then measured in its worker, by three system calls. An exception from it
                                    ///< ends the program

@@ -199,6 +199,8 @@ private:
         constexpr int errors[] = {EAGAIN, ECANCELED, EINTR};
         if (const unsigned how = from_.below(16); how < 3)
             machine_.fail(which, errors[how]);
+        else if (how == 3)
+            machine_.at_once = !machine_.at_once;
         else
             machine_.complete(which, how < 8 ? from_.byte() : std::size_t(-1));
     }

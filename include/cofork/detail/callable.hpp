@@ -162,6 +162,11 @@ void encode_result(encoder& out, Call&& call)
         call();
     else {
         const auto& result = call(); // a prvalue lives as long as the reference
+        if constexpr (travels_whole<std::remove_cvref_t<decltype(result)>>) {
+            const std::size_t count = std::ranges::size(result);
+            if (out.pass_on(count, std::ranges::data(result), count * sizeof(*std::ranges::data(result))))
+                return;
+        }
         out.value(result);
     }
 }

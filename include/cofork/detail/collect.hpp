@@ -26,25 +26,31 @@ public:
     {
         if (index >= values_.size())
             values_.resize(index + 1);
-        values_[index].emplace(std::move(value));
+        values_[index] = std::move(value);
     }
     bool failed(failure) const noexcept { return false; }
 
     void finish(std::exception_ptr why) noexcept
     {
         std::vector<R> values;
-        if (!why) {
+        if constexpr (in_place)
+            values.swap(values_);
+        else if (!why) {
             values.reserve(values_.size());
             for (auto& v : values_)
                 values.push_back(std::move(*v));
         }
+        if (why)
+            values.clear();
         std::exchange(handler_, std::nullopt)->complete(std::move(why), std::move(values));
     }
     void abandon() noexcept { handler_.reset(); }
 
 private:
+    /// At the end none is missing: till then something may stand for it.
+    static constexpr bool in_place = std::default_initializable<R> && std::is_move_assignable_v<R>;
     std::optional<held_handler<Handler>> handler_;
-    std::vector<std::optional<R>> values_;
+    std::vector<std::conditional_t<in_place, R, std::optional<R>>> values_;
 };
 
 template <typename Handler>
@@ -87,13 +93,6 @@ public:
         return true;
     }
     void overtaken(std::size_t items) { outcomes_.resize(std::max(items, outcomes_.size())); }
-
-    /// There are so many items, also if the call ended before the last ones were taken.
-    void expect(std::size_t items)
-    {
-        if (outcomes_.size() < items)
-            outcomes_.resize(items);
-    }
 
     void finish(std::exception_ptr why) noexcept
     {

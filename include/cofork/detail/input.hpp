@@ -159,13 +159,20 @@ public:
         return pulled::item;
     }
 
-    /// `wake` is called after every push, on the thread that pushed.
+    /// `wake` is called after every push, on the thread that pushed; and at once when there is something, which may have
+    /// come after a pull that found nothing.
     void listen(std::function<void()> wake)
     {
         if (!state_)
             return;
-        const std::lock_guard lock{state_->mutex};
-        state_->pushed = std::move(wake);
+        bool something = false;
+        {
+            const std::lock_guard lock{state_->mutex};
+            something = !state_->items.empty() || state_->closed;
+            state_->pushed = wake;
+        }
+        if (wake && something)
+            wake();
     }
 
 private:

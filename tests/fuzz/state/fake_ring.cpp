@@ -16,7 +16,7 @@ namespace cofork::detail {
 ring::ring() = default;
 ring::~ring() = default;
 
-bool ring::start(ring_request& request, const asio::any_io_executor& lender) noexcept
+bool ring::start(ring_request& request, const asio::any_io_executor& lender, bool) noexcept
 {
     fuzz::machine& m = fuzz::machine::here();
     if (m.no_ring)
@@ -24,6 +24,19 @@ bool ring::start(ring_request& request, const asio::any_io_executor& lender) noe
     request.insert_before(requests_);
     m.take(request, lender);
     return true;
+}
+
+std::optional<int> ring::take_result(ring_request& request) noexcept
+{
+    fuzz::machine& m = fuzz::machine::here();
+    if (!m.at_once || !request.linked())
+        return {};
+    const std::optional<int> result = m.move(request, request.bytes.size());
+    if (result) {
+        request.unlink();
+        m.drop(request);
+    }
+    return result;
 }
 
 void ring::cancel(ring_request& request) noexcept
@@ -92,14 +105,18 @@ void machine::drop(ring_request& request)
 
 bool machine::complete(std::size_t at, std::size_t most)
 {
-    ring_request& request = *transfers_[at].request;
+    const std::optional<int> result = move(*transfers_[at].request, most);
+    const bool over = result || transfers_[at].cancelled;
+    if (over)
+        finish(at, result.value_or(-ECANCELED));
+    return over;
+}
+
+std::optional<int> machine::move(ring_request& request, std::size_t most)
+{
     pollfd ready{request.fd, static_cast<short>(request.reads ? POLLIN : POLLOUT), 0};
-    if (::poll(&ready, 1, 0) <= 0) {
-        const bool cancelled = transfers_[at].cancelled;
-        if (cancelled)
-            finish(at, -ECANCELED);
-        return cancelled;
-    }
+    if (::poll(&ready, 1, 0) <= 0)
+        return {};
     // A pipe that can be written has room for so much, and a write of no more does not wait (pipe(7)).
     constexpr std::size_t atomic = 4096;
     const std::size_t n = std::min({std::max<std::size_t>(most, 1), request.bytes.size(), request.reads ? most : atomic});
@@ -108,8 +125,7 @@ bool machine::complete(std::size_t at, std::size_t most)
         moved = ::read(request.fd, request.bytes.data(), std::max<std::size_t>(n, 1));
     else
         moved = ::write(request.fd, request.bytes.data(), n);
-    finish(at, moved < 0 ? -errno : static_cast<int>(moved));
-    return true;
+    return moved < 0 ? -errno : static_cast<int>(moved);
 }
 
 void machine::fail(std::size_t at, int error)

@@ -43,6 +43,7 @@ public:
     bool no_forks = false;   ///< EAGAIN, for a nursery
     bool no_ring = false;    ///< the reactor has to do
     bool no_cancel = false;  ///< of what the ring holds
+    bool at_once = false;    ///< a write that need not wait is over before the call that asks for it returns
     bool threads = false;    ///< of the program: no nursery can be forked
 
     // Reads and writes that the parent has asked for (fake_ring.cpp).
@@ -52,6 +53,8 @@ public:
     std::size_t transfers() const noexcept { return transfers_.size(); }
     /// Moves at most so many bytes, or ends it when that was asked for. Returns whether anything came of it.
     bool complete(std::size_t at, std::size_t most);
+    /// The same for one that the caller ends. Returns its result; empty when it would wait.
+    std::optional<int> move(ring_request& request, std::size_t most);
     /// Ends it with an error of the kernel's own.
     void fail(std::size_t at, int error);
     void cancel(ring_request& request);
