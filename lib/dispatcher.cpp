@@ -266,11 +266,14 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
 void dispatcher::spin_from(clock::time_point now)
 {
     spins_until_ = now + spin_;
-    if (std::exchange(spinning_, true))
+    if (spinning_ || crowd_.is_there())
         return;
+    spinning_ = true;
     asio::post(strand_, [self = shared_from_this()] {
+        const auto before = clock::now();
         std::this_thread::yield();
         const lock held{*self->guard_};
+        self->crowd_.yielded(static_cast<std::uint64_t>((clock::now() - before).count()));
         self->spinning_ = false;
         if (!self->released_ && self->crew_.busy() > 0 && clock::now() < self->spins_until_)
             self->spin_from(self->spins_until_ - self->spin_);

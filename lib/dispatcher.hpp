@@ -3,6 +3,7 @@
 
 #include "call_queue.hpp"
 #include "crew.hpp"
+#include "crowd.hpp"
 #include "place_registry.hpp"
 #include "process.hpp"
 
@@ -133,6 +134,7 @@ private:
     const std::chrono::nanoseconds spin_;
     clock::time_point spins_until_{};
     bool spinning_ = false; // the next look is on its way
+    crowd crowd_;
 };
 
 } // namespace cofork::detail

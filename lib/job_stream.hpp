@@ -1,6 +1,7 @@
 #pragma once
 // What a worker is given to do, out of its job pipe.
 
+#include "crowd.hpp"
 #include "growing_bytes.hpp"
 #include "own_pipe.hpp"
 #include "process.hpp"
@@ -104,15 +105,21 @@ private:
     }
 
     /// For a while, if it has been worth it: waking a processor that sleeps can take ten times as long as a call. Whoever
-    /// else wants this one goes first. Returns when it began.
-    std::uint64_t look_again() const noexcept
+    /// else wants this one goes first, and then it is better to sleep. Returns when it began.
+    std::uint64_t look_again() noexcept
     {
         const std::uint64_t began = now_ns();
         const auto most = static_cast<std::uint64_t>(life_.spin_ns);
-        if (last_wait_ns_ > 10 * most)
+        if (last_wait_ns_ > 10 * most || crowd_.is_there())
             return began;
-        for (int there = 0; ::ioctl(fd_.number(), FIONREAD, &there) == 0 && there == 0 && now_ns() - began < most;)
+        int there = 0;
+        for (std::uint64_t now = began; now - began < most && !crowd_.is_there();) {
+            if (::ioctl(fd_.number(), FIONREAD, &there) != 0 || there > 0)
+                break;
             ::sched_yield();
+            const std::uint64_t before = std::exchange(now, now_ns());
+            crowd_.yielded(now - before);
+        }
         return began;
     }
 
@@ -159,6 +166,7 @@ private:
     std::size_t end_ = 0;
     bool waited_ = false;
     std::uint64_t last_wait_ns_ = 0; // measured only where it spins
+    crowd crowd_;
 };
 
 } // namespace cofork::detail

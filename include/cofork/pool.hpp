@@ -49,7 +49,8 @@ struct pool_options {
     std::chrono::nanoseconds spin{0}; ///< at most 10 ms: before a worker sleeps it looks again for so long, while calls come
                                    ///< at shorter intervals than ten times that; and the loop keeps turning for so long
                                    ///< while an answer is due, if answers come so soon. For calls of microseconds, where
-                                   ///< waking a processor costs more than the call; takes processor time
+                                   ///< waking a processor costs more than the call; takes processor time, and stops
+                                   ///< for a while when others want the processor
     std::function<void(const event&)> on_event{}; ///< called, on the pool's strand, for what happens to its items and workers.
                                    ///< Each item is then measured in its worker, by three system calls. An exception from it
                                    ///< ends the program
