@@ -52,7 +52,7 @@ public:
     void started(clock::time_point when) noexcept;
     bool gated() const noexcept { return options_.pause.count() > 0; }
 
-    /// Beginning it takes a moment, and calls nobody.
+    /// Beginning it takes a moment, and calls none of the program's listeners.
     bool is_brief() const noexcept { return size_ == 1u && !options_.progress && !measured(); }
     /// Whether each item is to be measured, for those who listen to events.
     bool measured() const noexcept { return options_.on_event || (counts && counts->listener); }

@@ -318,20 +318,6 @@ void dispatcher::finish_calls()
     });
 }
 
-/// Nothing is pending where there is no call. Not at once: when the caller goes on with another one, as it does as a rule,
-/// what it needs need not be set up anew.
-void dispatcher::rest() noexcept
-{
-    resting_ = false;
-    if (!calls_.empty() || !arriving_.empty() || !drains_.empty() || released_)
-        return;
-    serving_.reset();
-    crew_.unwatch();
-    armed_for_ = clock::time_point::max();
-    next_look_ = clock::time_point::max();
-    timer_->cancel();
-}
-
 void dispatcher::finish(const std::shared_ptr<call>& c)
 {
     if (!one_call || !crew_.has_nursery())

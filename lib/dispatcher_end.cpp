@@ -1,4 +1,4 @@
-// How a place ends: the part of dispatcher that lets go.
+// How a place comes to rest, and how it ends: the part of dispatcher that lets go.
 
 #include "dispatcher.hpp"
 
@@ -11,6 +11,20 @@
 #include <utility>
 
 namespace cofork::detail {
+
+/// Nothing is pending where there is no call. Not at once: when the caller goes on with another one, as it does as a rule,
+/// what it needs need not be set up anew.
+void dispatcher::rest() noexcept
+{
+    resting_ = false;
+    if (!calls_.empty() || !arriving_.empty() || !drains_.empty() || released_)
+        return;
+    serving_.reset();
+    crew_.unwatch();
+    armed_for_ = clock::time_point::max();
+    next_look_ = clock::time_point::max();
+    timer_->cancel();
+}
 
 /// All calls are over. Workers that have a state to end do that first; then all is reaped.
 void dispatcher::say_farewell(clock::time_point now)

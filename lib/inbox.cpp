@@ -18,9 +18,8 @@ std::span<std::byte> inbox::space()
         target_ = parser_.large_rest();
     if (!target_.empty())
         return target_;
-    if (buffer_.empty())
-        buffer_.resize(buffer_bytes);
-    return buffer_;
+    buffer_.reserve(buffer_bytes);
+    return {buffer_.data(), buffer_.capacity()};
 }
 
 const char* inbox::arrived(std::size_t bytes) noexcept

@@ -1,6 +1,7 @@
 #pragma once
 // The replies of one worker, from its pipe and from its page, each once.
 
+#include "growing_bytes.hpp"
 #include "page_view.hpp"
 #include "reply_parser.hpp"
 
@@ -9,7 +10,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <vector>
 
 namespace cofork::detail {
 
@@ -60,7 +60,7 @@ private:
     reply_parser parser_;
     std::uint32_t next_ = 0;
     std::uint64_t pipe_position_ = 0; // behind parser_.position() when some came by the page
-    std::vector<std::byte> buffer_;
+    growing_bytes buffer_; // only what was received takes memory
     std::span<std::byte> target_; // of the pending read, when it goes straight into a large reply
 };
 

@@ -67,7 +67,7 @@ ROOMS = {
     "job_message": "call frame item_run",
     "page_view": "nursery_client page",
     "held_items": "call item_run",
-    "inbox": "page_view reply_parser",
+    "inbox": "growing_bytes page_view reply_parser",
     "system_call_filter": "owned_fd sandbox_rules",
     "blame": "nursery_protocol page_view printable sandbox_rules system_call_filter",
     "link": "blame call channel held_items inbox job_message nursery_client page_view printable reply_parser report transport",

@@ -12,11 +12,14 @@
 
 #include <fcntl.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
 extern "C" ssize_t __real_write(int, const void*, std::size_t);
 extern "C" ssize_t __wrap_write(int, const void*, std::size_t);
+extern "C" ssize_t __real_vmsplice(int, const iovec*, std::size_t, unsigned);
+extern "C" ssize_t __wrap_vmsplice(int, const iovec*, std::size_t, unsigned);
 
 namespace soak {
 
@@ -51,35 +54,37 @@ void linger(std::uint64_t random)
         ::nanosleep(&moment, nullptr);
 }
 
-ssize_t write_result(int fd, const void* bytes, std::size_t size)
+/// Puts at most `size` bytes into the pipe as `put(size)` does, and as this worker's fate has it.
+template <typename Put>
+ssize_t put_result(std::size_t size, Put put)
 {
     if (left) {
         size = std::min(size, *left);
-        const ssize_t put = size > 0 ? __real_write(fd, bytes, size) : 0;
-        *left -= put > 0 ? static_cast<std::size_t>(put) : 0;
+        const ssize_t done = size > 0 ? put(size) : 0;
+        *left -= done > 0 ? static_cast<std::size_t>(done) : 0;
         if (*left == 0)
             die();
-        return put;
+        return done;
     }
     if (slow) {
         const timespec moment{0, 100'000};
         ::nanosleep(&moment, nullptr);
-        return __real_write(fd, bytes, std::min(size, std::size_t{4096}));
+        return put(std::min(size, std::size_t{4096}));
     }
     if (!entry_of_mine)
-        return __real_write(fd, bytes, size);
+        return put(size);
     if (entry_of_mine->mid_frame) {
-        const ssize_t put = __real_write(fd, bytes, size);
-        entry_of_mine->mid_frame = put != static_cast<ssize_t>(size);
-        return put;
+        const ssize_t done = put(size);
+        entry_of_mine->mid_frame = done != static_cast<ssize_t>(size);
+        return done;
     }
     const std::uint64_t random = mix(static_cast<std::uint64_t>(::getpid()), ++writes);
     if (size < 2 || random % 2 == 0)
-        return __real_write(fd, bytes, size);
-    const ssize_t put = __real_write(fd, bytes, 1 + (random >> 8) % (size - 1)); // write(2) may do less than it is asked
-    entry_of_mine->mid_frame = put > 0;
+        return put(size);
+    const ssize_t done = put(1 + (random >> 8) % (size - 1)); // write(2) may do less than it is asked
+    entry_of_mine->mid_frame = done > 0;
     linger(random >> 40);
-    return put;
+    return done;
 }
 
 } // namespace
@@ -113,7 +118,19 @@ extern "C" ssize_t __wrap_write(int fd, const void* bytes, std::size_t size)
 {
     if (soak::fails(soak::system_call::write))
         return -1;
-    if (fd >= 0 && fd == soak::pipe_of_results)
-        return soak::write_result(fd, bytes, size);
-    return __real_write(fd, bytes, size);
+    if (fd < 0 || fd != soak::pipe_of_results)
+        return __real_write(fd, bytes, size);
+    return soak::put_result(size, [&](std::size_t n) { return __real_write(fd, bytes, n); });
+}
+
+extern "C" ssize_t __wrap_vmsplice(int fd, const iovec* parts, std::size_t count, unsigned flags)
+{
+    if (soak::fails(soak::system_call::vmsplice))
+        return -1;
+    if (fd < 0 || fd != soak::pipe_of_results || count != 1)
+        return __real_vmsplice(fd, parts, count, flags);
+    return soak::put_result(parts->iov_len, [&](std::size_t n) {
+        const iovec some{parts->iov_base, n};
+        return __real_vmsplice(fd, &some, 1, flags);
+    });
 }
