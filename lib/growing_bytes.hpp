@@ -14,10 +14,11 @@
 namespace cofork::detail {
 
 /// Bytes that grow without being filled with zeros first, and, when they are many, without being copied: they have a mapping
-/// of their own, in huge pages where the kernel gives them. To touch fresh memory costs more than to fill it.
+/// of their own. To touch fresh memory costs more than to fill it.
 class growing_bytes {
 public:
-    growing_bytes() = default;
+    /// `huge_pages`: where the kernel gives them. They cost less together, and each a millisecond at once: not for a loop.
+    explicit growing_bytes(bool huge_pages = false) noexcept : huge_pages_{huge_pages} {}
     ~growing_bytes() { release(); }
     growing_bytes(const growing_bytes&) = delete;
     growing_bytes& operator=(const growing_bytes&) = delete;
@@ -76,7 +77,8 @@ private:
         void* const fresh = ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (fresh == MAP_FAILED)
             return nullptr;
-        ::madvise(fresh, capacity, MADV_HUGEPAGE);
+        if (huge_pages_)
+            ::madvise(fresh, capacity, MADV_HUGEPAGE);
         if (capacity_ > 0)
             std::memcpy(fresh, data_, capacity_);
         std::free(data_);
@@ -93,6 +95,7 @@ private:
         capacity_ = 0;
     }
 
+    bool huge_pages_;
     std::byte* data_ = nullptr;
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;

@@ -161,7 +161,7 @@ private:
     owned_fd statm_;
     bool begun_ = false;          // before that there was no item
     std::size_t first_size_ = 0;  // after the first items
-    growing_bytes buffer_;
+    growing_bytes buffer_{true};
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
     bool waited_ = false;
