@@ -28,18 +28,19 @@ public:
     std::size_t capacity() const noexcept { return capacity_; }
     std::size_t spare() const noexcept { return capacity_ - size_; }
 
-    /// Keeps all that there was room for. Throws std::bad_alloc.
-    void reserve(std::size_t capacity)
+    /// Keeps all that there was room for. `in_the_end` says how much there will be when more follows: that takes addresses
+    /// and no memory, and nothing has to move before it is more than a GiB. Throws std::bad_alloc.
+    void reserve(std::size_t capacity, std::size_t in_the_end = 0)
     {
         if (capacity <= capacity_)
             return;
-        const bool maps = capacity >= least_mapping;
-        if (maps)
-            capacity = (capacity + huge_page - 1) & ~(huge_page - 1);
-        void* const grown = maps ? map(capacity) : std::realloc(data_, capacity);
-        if (!grown)
+        const std::size_t whole = std::max(capacity, std::min(in_the_end, most_addresses));
+        if (mapped_ > 0 || whole >= least_mapping)
+            capacity = reserve_mapped(in_huge_pages(capacity), in_huge_pages(whole));
+        else if (void* const grown = std::realloc(data_, capacity))
+            data_ = static_cast<std::byte*>(grown);
+        else
             throw std::bad_alloc{};
-        data_ = static_cast<std::byte*>(grown);
         capacity_ = capacity;
     }
 
@@ -64,41 +65,71 @@ private:
     static constexpr std::size_t keep = 64 * 1024;
     static constexpr std::size_t huge_page = std::size_t{2} << 20;
     static constexpr std::size_t least_mapping = 2 * huge_page;
+    static constexpr std::size_t most_addresses = std::size_t{1} << 30; // what is announced may be nonsense
 
-    bool is_mapped() const noexcept { return capacity_ >= least_mapping; }
+    static std::size_t in_huge_pages(std::size_t size) noexcept { return (size + huge_page - 1) & ~(huge_page - 1); }
 
-    /// Null when there is no memory.
-    void* map(std::size_t capacity) noexcept
+    /// Returns `capacity`.
+    std::size_t reserve_mapped(std::size_t capacity, std::size_t whole)
     {
-        if (is_mapped()) {
-            void* const grown = ::mremap(data_, capacity_, capacity, MREMAP_MAYMOVE);
-            return grown == MAP_FAILED ? nullptr : grown;
+        if (mapped_ == 0)
+            map(capacity, whole);
+        else
+            open(data_, std::min(capacity, mapped_));
+        if (capacity > mapped_) {
+            void* const grown = ::mremap(data_, mapped_, capacity, MREMAP_MAYMOVE);
+            if (grown == MAP_FAILED)
+                throw std::bad_alloc{};
+            data_ = static_cast<std::byte*>(grown);
+            mapped_ = capacity;
         }
-        void* const fresh = ::mmap(nullptr, capacity, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        return capacity;
+    }
+
+    /// What mmap(2) gives without access counts as no memory.
+    void map(std::size_t capacity, std::size_t whole)
+    {
+        void* const fresh = ::mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (fresh == MAP_FAILED)
-            return nullptr;
+            throw std::bad_alloc{};
+        try {
+            open(fresh, capacity);
+        }
+        catch (...) {
+            ::munmap(fresh, whole);
+            throw;
+        }
         if (huge_pages_)
-            ::madvise(fresh, capacity, MADV_HUGEPAGE);
+            ::madvise(fresh, whole, MADV_HUGEPAGE);
         if (capacity_ > 0)
             std::memcpy(fresh, data_, capacity_);
         std::free(data_);
-        return fresh;
+        data_ = static_cast<std::byte*>(fresh);
+        mapped_ = whole;
+    }
+
+    static void open(void* memory, std::size_t capacity)
+    {
+        if (::mprotect(memory, capacity, PROT_READ | PROT_WRITE) != 0)
+            throw std::bad_alloc{};
     }
 
     void release() noexcept
     {
-        if (is_mapped())
-            ::munmap(data_, capacity_);
+        if (mapped_ > 0)
+            ::munmap(data_, mapped_);
         else
             std::free(data_);
         data_ = nullptr;
         capacity_ = 0;
+        mapped_ = 0;
     }
 
     bool huge_pages_;
     std::byte* data_ = nullptr;
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;
+    std::size_t mapped_ = 0; // 0: from malloc
 };
 
 } // namespace cofork::detail

@@ -14,8 +14,12 @@ constexpr std::size_t buffer_bytes = 64 * 1024; // what a pipe holds (pipe(7))
 std::span<std::byte> inbox::space()
 {
     target_ = {};
-    if (pipe_position_ == parser_.position())
-        target_ = parser_.large_rest();
+    try {
+        if (pipe_position_ == parser_.position())
+            target_ = parser_.large_rest();
+    }
+    catch (const std::bad_alloc&) { // parse() says so, of what comes into the small buffer
+    }
     if (!target_.empty())
         return target_;
     buffer_.reserve(buffer_bytes);

@@ -49,7 +49,7 @@ public:
     /// Bytes that came by the pipe.
     std::uint64_t position() const noexcept { return pipe_position_; }
     /// A large reply is on its way.
-    bool expects_large() { return !parser_.large_rest().empty(); }
+    bool expects_large() noexcept { return parser_.expects_large(); }
 
 private:
     const char* parse(byte_view bytes) noexcept;

@@ -63,15 +63,20 @@ public:
         position_ = settled_;
     }
 
+    /// What is missing of a reply is more than a small buffer should take.
+    bool expects_large() noexcept { return part_.size() >= sizeof(reply_header) && missing() >= large; }
     /// Memory for the rest of a large reply, to read into without a copy; empty when a small buffer does. What was
-    /// read is told by `got`. At most twice what has arrived: a claim alone allocates nothing.
+    /// read is told by `got`. At most twice what has arrived: a claim alone allocates nothing. And not more at once than
+    /// a loop has time for: the kernel fills fresh pages.
     std::span<std::byte> large_rest()
     {
-        if (part_.size() < sizeof(reply_header) || missing() < large)
+        if (!expects_large())
             return {};
+        const std::size_t whole = part_.size() + missing();
         if (part_.spare() < std::min(missing(), large))
-            part_.reserve(std::min(part_.size() + missing(), std::max(2 * part_.size(), part_.size() + large)));
-        return {part_.data() + part_.size(), std::min({part_.spare(), missing(), std::max(part_.size(), large)})};
+            part_.reserve(std::min(whole, std::max(2 * part_.size(), part_.size() + large)), whole);
+        const std::size_t at_once = std::clamp(part_.size(), large, most_at_once);
+        return {part_.data() + part_.size(), std::min({part_.spare(), missing(), at_once})};
     }
     void got(std::size_t bytes) noexcept
     {
@@ -80,6 +85,7 @@ public:
     }
 
     static constexpr std::size_t large = 64 * 1024;
+    static constexpr std::size_t most_at_once = 256 * 1024;
 
 private:
     bool complete() noexcept { return part_.size() >= sizeof(reply_header) && missing() == 0; }

@@ -68,6 +68,13 @@ private:
     rlimit before_{};
 };
 
+rlim_t address_space()
+{
+    rlim_t pages = 0;
+    std::ifstream{"/proc/self/statm"} >> pages;
+    return pages * static_cast<rlim_t>(::sysconf(_SC_PAGESIZE));
+}
+
 } // namespace
 
 namespace {
@@ -180,6 +187,30 @@ TEST_CASE("without descriptors a call goes on with fewer workers or fails, and l
     }
     CHECK(failed > 0);
     CHECK(succeeded > 0);
+}
+
+TEST_CASE("a result for which the program has no memory is lost alone", "[fault]")
+{
+    if (test::forks_are_slow)
+        SKIP("AddressSanitizer's allocator ends a program that has no memory");
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2}};
+    test::still_works(context, pool);
+    const auto of_size = [](int size) { return std::string(static_cast<std::size_t>(size), 'x'); };
+    const std::vector<int> sizes{10, 48 << 20, 20, 30};
+    std::vector<cofork::outcome<std::string>> results;
+    {
+        const soft_limit little{RLIMIT_AS, address_space() + (16 << 20)};
+        results = test::run(context, cofork::try_parallel(pool, of_size, sizes));
+    }
+    REQUIRE(results.size() == sizes.size());
+    for (const std::size_t i : {0, 2, 3})
+        CHECK(results[i].value().size() == static_cast<std::size_t>(sizes[i]));
+    REQUIRE_FALSE(results[1]);
+    CHECK(results[1].error().kind == cofork::failure_kind::protocol);
+    CHECK(results[1].error().what.find("no memory for its reply") != std::string::npos);
+    test::still_works(context, pool);
 }
 
 TEST_CASE("where io_uring is refused the same calls run on the reactor", "[fault][F47]")

@@ -6,17 +6,16 @@
 
 #include <atomic>
 #include <cstdint>
-#include <optional>
 #include <random>
 
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int items = test::forks_are_slow ? 4'000 : 20'000;
+constexpr int items = test::forks_are_slow ? 4'000 : 8'000;
 /// Between two kills, at least, and four times that at most. A worker that is killed while it starts does nothing.
 constexpr long interval_ns = test::forks_are_slow ? 20'000'000 : 1'000'000;
-constexpr int many_kills = test::forks_are_slow ? 5 : 50;
+constexpr int many_kills = test::forks_are_slow ? 5 : 20;
 
 /// Sizes around those at which a reply takes another way: through the page, straight to the pipe, in several reads.
 std::size_t size_of_result(int item)
@@ -111,7 +110,7 @@ tally storm(bool in_pool, unsigned attempts, int nursery_every, toll& killed)
     asio::io_context context{1};
     const cofork::options options{.workers = 3, .delivery = cofork::order::finished, .attempts = attempts};
     const std::vector<int> numbers = test::numbers(items);
-    const test::helper_process killer{[&] { kill_at_random(::getppid(), killed, nursery_every); }};
+    test::helper_process killer{[&] { kill_at_random(::getppid(), killed, nursery_every); }};
     if (!in_pool) {
         auto results = cofork::stream(context.get_executor(), work, numbers, options);
         return test::run(context, count(results), 100s);
@@ -122,6 +121,7 @@ tally storm(bool in_pool, unsigned attempts, int nursery_every, toll& killed)
         auto results = cofork::stream(pool, work, numbers, options);
         sum = test::run(context, count(results), 100s);
     }
+    killer.end(); // what follows has one attempt for each item
     test::still_works(context, pool);
     return sum;
 }

@@ -46,8 +46,8 @@ MUTANTS = {
         [
             (
                 "lib/reply_parser.hpp",
-                "part_.reserve(std::min(part_.size() + missing(), std::max(2 * part_.size(), part_.size() + large)));",
-                "part_.reserve(part_.size() + missing());",
+                "part_.reserve(std::min(whole, std::max(2 * part_.size(), part_.size() + large)), whole);",
+                "part_.reserve(whole);",
             )
         ],
         ["reply_parser", "hostile"],

@@ -127,6 +127,18 @@ policy small(containment level)
     return p;
 }
 
+/// Kernels are built or started without the system calls of 32-bit programs, and virtual machines have none.
+bool possible([[maybe_unused]] const probe& p)
+{
+#if defined(__x86_64__)
+    if (p.attempt == calls_by_the_old_way) {
+        test::helper_process process{[] { ::_exit(calls_by_the_old_way()); }};
+        return process.status() == 0;
+    }
+#endif
+    return true;
+}
+
 int expected(const probe& p, containment level)
 {
     switch (level) {
@@ -185,6 +197,8 @@ TEST_CASE("each level of containment forbids what it says", "[sandbox][F82][F83]
         asio::io_context context{1};
         cofork::pool pool{context, {.workers = 1, .sandbox = small(level)}};
         for (std::size_t i = 0; i < golden.size(); ++i) {
+            if (!possible(golden[i]))
+                continue;
             INFO("level " << static_cast<int>(level) << ", " << golden[i].name);
             const auto outcome = test::run(
                 context, cofork::try_run(pool, try_probe, static_cast<int>(i), cofork::options{.timeout = 20s}));

@@ -40,8 +40,9 @@ std::atomic<unsigned> seen{0};
 
 const char* to_string(system_call what) noexcept
 {
-    constexpr const char* names[] = {"fork", "pipe2", "socketpair", "pidfd_open", "mmap", "close_range", "prctl", "signalfd",
-        "io_uring_enter", "waitid", "read", "write", "vmsplice", "send", "recv", "sendmsg", "recvmsg", "poll", "memory"};
+    constexpr const char* names[] = {"fork", "pipe2", "socketpair", "pidfd_open", "mmap", "mprotect", "close_range", "prctl",
+        "signalfd", "io_uring_enter", "waitid", "read", "write", "vmsplice", "send", "recv", "sendmsg", "recvmsg", "poll",
+        "memory"};
     static_assert(std::size(names) == static_cast<std::size_t>(system_call::count));
     return names[static_cast<std::size_t>(what)];
 }
@@ -99,6 +100,7 @@ using soak::system_call;
 
 SOAK_WRAP(pipe2, int, pipe2, (int* fds, int flags), (fds, flags))
 SOAK_WRAP(socketpair, int, socketpair, (int domain, int type, int protocol, int* fds), (domain, type, protocol, fds))
+SOAK_WRAP(mprotect, int, mprotect, (void* at, std::size_t size, int protection), (at, size, protection))
 SOAK_WRAP(signalfd, int, signalfd, (int fd, const sigset_t* mask, int flags), (fd, mask, flags))
 SOAK_WRAP(waitid, int, waitid, (idtype_t type, id_t id, siginfo_t* info, int options), (type, id, info, options))
 SOAK_WRAP(read, ssize_t, read, (int fd, void* into, std::size_t size), (fd, into, size))

@@ -8,9 +8,8 @@
 namespace soak {
 
 enum class system_call {
-    fork, pipe2, socketpair, pidfd_open, mmap, close_range, prctl, signalfd, io_uring_enter, waitid, read, write, vmsplice,
-    send, recv,
-    sendmsg, recvmsg, poll, memory, ///< memory: operator new, aligned_alloc, realloc
+    fork, pipe2, socketpair, pidfd_open, mmap, mprotect, close_range, prctl, signalfd, io_uring_enter, waitid, read, write,
+    vmsplice, send, recv, sendmsg, recvmsg, poll, memory, ///< memory: operator new, aligned_alloc, realloc
     count
 };
 

@@ -1,5 +1,5 @@
 // S9: a TCP echo lives in the event loop into which one worker pours results as fast as it can and another a result that
-// takes for ever. Its clients notice nothing.
+// takes for ever. Its clients notice nothing: they wait no longer than when another program takes that flood.
 
 #include "checks.hpp"
 
@@ -179,16 +179,41 @@ private:
     bool over_ = false;
 };
 
+/// The p99 while another program takes the flood: what clients wait for here because the machine is busy.
+std::uint64_t p99_beside(asio::io_context& context, std::uint16_t port, std::size_t questions)
+{
+    struct signs {
+        std::atomic<bool> pouring;
+        std::atomic<bool> enough;
+    };
+    const shared_array<signs> memory{1};
+    signs& flag = memory[0];
+    test::helper_process neighbour{[&] {
+        asio::io_context own{1};
+        const flood high{own};
+        flag.pouring = true;
+        while (!flag.enough)
+            own.run_one_for(10ms);
+    }};
+    REQUIRE(test::run_until(context, [&] { return flag.pouring.load(); }));
+    const std::uint64_t ns = p99(context, port, questions);
+    flag.enough = true;
+    CHECK(neighbour.status() == 0);
+    return ns;
+}
+
 struct measured {
     std::uint64_t idle = 0;
+    std::uint64_t beside = 0;
     std::uint64_t flooded = 0;
     std::uint64_t bytes = 0;
 
     /// A loop that is idle on an idle machine answers within 0.2 ms, and twice that says more about processors that sleep than
-    /// about the loop. And where an idle loop takes 5 ms, the machine is busy with something else.
+    /// about the loop. And where it takes 5 ms without the flood, the machine is busy with something else.
     [[nodiscard]] bool good() const
     {
-        return flooded <= std::max(2 * idle, tick) && (flooded <= most_p99 || idle > most_p99);
+        const std::uint64_t usual = std::max(idle, beside);
+        return flooded <= std::max(2 * usual, tick) && (flooded <= most_p99 || usual > most_p99);
     }
 };
 
@@ -196,6 +221,7 @@ measured measure(asio::io_context& context, std::uint16_t port, std::size_t ques
 {
     measured m;
     m.idle = p99(context, port, questions);
+    m.beside = p99_beside(context, port, questions);
     flood high{context};
     m.flooded = p99(context, port, questions);
     m.bytes = high.bytes;
@@ -226,8 +252,9 @@ void starvation(const settings& s)
     acceptor.close();
     while (context.poll() > 0)
         ;
-    demand(m.good(), "p99 of the echo at most twice what it is without the flood, and at most 5 ms");
+    demand(m.good(), "p99 of the echo at most twice what it is with the flood in another program, and at most 5 ms");
     remark("p99 idle " + in_us(m.idle));
+    remark("flood elsewhere " + in_us(m.beside));
     remark("flooded " + in_us(m.flooded));
     remark("with " + std::to_string(m.bytes >> 20) + " MiB of results");
     remark("after " + std::to_string(tries) + " that were disturbed");

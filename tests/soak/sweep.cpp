@@ -52,6 +52,7 @@ constexpr kind kinds[] = {
     {system_call::socketpair, EMFILE},
     {system_call::pidfd_open, EMFILE},
     {system_call::mmap, ENOMEM},
+    {system_call::mprotect, ENOMEM},
     {system_call::close_range, ENOSYS},
     {system_call::prctl, EINVAL},
     {system_call::signalfd, EMFILE},
@@ -94,18 +95,24 @@ bool out_of_memory(const fault& f)
 constexpr int items_of_a_call = 20;
 constexpr int dies = 7;
 constexpr int large = 11;
+constexpr int huge = 13; // has a mapping of its own, where that may fail
+std::size_t huge_bytes = 0;
 
 std::string f(int x)
 {
     if (x == dies)
         ::kill(::getpid(), SIGKILL);
-    return std::string(x == large ? 300'000 : static_cast<std::size_t>(x), static_cast<char>('a' + x));
+    const std::size_t size = x == large ? 300'000 : x == huge ? huge_bytes : static_cast<std::size_t>(x);
+    return std::string(size, static_cast<char>('a' + x));
 }
 
 /// The process of one case: what is made and called while calls fail, and the proof afterwards.
 class subject {
 public:
-    explicit subject(fault_plan& plan) : plan_{plan} {}
+    explicit subject(fault_plan& plan) : plan_{plan}
+    {
+        huge_bytes = plan.what.what == system_call::mprotect || plan.what.what == system_call::mmap ? 5'000'000 : 13;
+    }
 
     void run()
     {
