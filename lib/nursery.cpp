@@ -1,6 +1,8 @@
 #include "nursery.hpp"
 
 #include "crash_handler.hpp"
+#include "family.hpp"
+#include "nursery_socket.hpp"
 #include "output_taps.hpp"
 #include "process.hpp"
 #include "symboliser.hpp"
@@ -10,22 +12,16 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstdlib>
-#include <cstring>
-#include <deque>
 #include <limits>
 #include <optional>
 #include <vector>
 
-#include <fcntl.h>
 #include <poll.h>
-#include <stdio_ext.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -37,11 +33,12 @@ namespace {
 class nursery {
 public:
     explicit nursery(const nursery_setup& setup)
-        : setup_{setup}, children_(setup.slots), symboliser_{setup.pages, setup.slots}
+        : setup_{setup}, socket_{above_stdio(owned_fd{setup.control})}, children_(setup.slots),
+          symboliser_{setup.pages, setup.slots}
     {
-        setup_.control = above_stdio(owned_fd{setup.control}).release();
-        close_others(std::array{setup_.control});
-        settle();
+        close_others(std::array{socket_.descriptor()});
+        leave_program(); // here, so that workers inherit it
+        ::prctl(PR_SET_NAME, "cofork-nursery");
         taps_.emplace(setup.pages, setup.slots, setup.life.output);
         parent_ = owned_fd{pidfd_open(setup_.parent)};
         sigset_t child_ends;
@@ -56,8 +53,7 @@ public:
             ::_exit(EXIT_FAILURE);
         std::vector<pollfd> watched;
         for (;;) {
-            const short control = untold_.empty() ? POLLIN : POLLIN | POLLOUT;
-            watched.assign({{setup_.control, control, 0}, {ended_.get(), POLLIN, 0}, {parent_.get(), POLLIN, 0},
+            watched.assign({{socket_.descriptor(), socket_.events(), 0}, {ended_.get(), POLLIN, 0}, {parent_.get(), POLLIN, 0},
                 {symboliser_.descriptor(), POLLIN, 0}});
             const std::size_t own = watched.size();
             taps_->watch(watched);
@@ -70,8 +66,8 @@ public:
                 reap_ended();
             if ((watched[0].revents & ~POLLOUT) != 0)
                 hear();
-            if ((watched[0].revents & POLLOUT) != 0)
-                tell_rest();
+            if ((watched[0].revents & POLLOUT) != 0 && !socket_.tell_rest())
+                end();
             if (watched[3].revents != 0)
                 hear_names();
             if (waiting_ > 0)
@@ -156,29 +152,11 @@ private:
         }
     }
 
-    /// What the workers inherit and never have to do themselves.
-    void settle() noexcept
-    {
-        unmap_rings();
-        default_signals();
-        ::setpgid(0, 0); // Ctrl-C is for the program, which decides what becomes of us
-        ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-        ::prctl(PR_SET_NAME, "cofork-nursery");
-        const rlimit none{0, 0}; // a core dump of 1 GiB takes seconds, and the item waits for it
-        ::setrlimit(RLIMIT_CORE, &none);
-        ::__fpurge(stdout); // unwritten text of the program would be written once more by every worker
-        ::__fpurge(stderr);
-        // In a process group of our own a read from the terminal would stop the worker for ever (SIGTTIN).
-        const owned_fd nothing{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
-        if (nothing)
-            ::dup2(nothing.get(), STDIN_FILENO);
-    }
-
     void hear() noexcept
     {
         nursery_request request{};
         std::array<owned_fd, 2> pipes;
-        const ssize_t got = receive(request, pipes);
+        const ssize_t got = socket_.receive(request, pipes);
         if (got < 0 && (errno == EINTR || errno == EAGAIN))
             return;
         if (got != sizeof request || request.slot >= children_.size())
@@ -189,26 +167,6 @@ private:
         case nursery_verb::question: return question_child(request);
         case nursery_verb::look: return look_at_child(request);
         }
-    }
-
-    ssize_t receive(nursery_request& request, std::array<owned_fd, 2>& pipes) noexcept
-    {
-        iovec data{&request, sizeof request};
-        alignas(cmsghdr) char control[CMSG_SPACE(2 * sizeof(int))];
-        msghdr message{};
-        message.msg_iov = &data;
-        message.msg_iovlen = 1;
-        message.msg_control = control;
-        message.msg_controllen = sizeof control;
-        const ssize_t got = ::recvmsg(setup_.control, &message, MSG_CMSG_CLOEXEC);
-        const cmsghdr* const part = got < 0 ? nullptr : CMSG_FIRSTHDR(&message);
-        if (part && part->cmsg_type == SCM_RIGHTS) {
-            int fds[2] = {-1, -1};
-            std::memcpy(fds, CMSG_DATA(part), std::min<std::size_t>(part->cmsg_len - CMSG_LEN(0), sizeof fds));
-            pipes[0].reset(fds[0]);
-            pipes[1].reset(fds[1]);
-        }
-        return got;
     }
 
     void spawn(const nursery_request& request, owned_fd jobs, owned_fd results) noexcept
@@ -251,7 +209,7 @@ private:
         (void)parent_.release(); // their numbers are closed already
         (void)ended_.release();
         keep_only_page(slot);
-        raise_oom_score();
+        offer_to_oom_killer();
         ++worker_depth;
         unblock_signals();
         worker_setup setup{jobs_fd, results_fd, setup_.pages + slot, setup_.life, printing};
@@ -269,14 +227,6 @@ private:
         if (slot + 1 < setup_.slots)
             ::munmap(own + 1, (setup_.slots - slot - 1) * sizeof(page));
         ::madvise(own, sizeof(page), MADV_DONTFORK);
-    }
-
-    /// When memory runs out, the worker is the one to go, not the program.
-    static void raise_oom_score() noexcept
-    {
-        const owned_fd score{::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)};
-        if (score)
-            (void)!::write(score.get(), "500", 3);
     }
 
     void kill_child(const nursery_request& request) noexcept
@@ -318,13 +268,6 @@ private:
         end_wait(c);
         c.looked_at = c.naming = false;
         tell({nursery_news::seen, slot_of(c), c.generation, c.pid, 0, 0, 0, 0, 0});
-    }
-
-    /// Precondition: `pid` is a child that has not been reaped, so that neither number can be a stranger's.
-    static void kill_family(pid_t pid) noexcept
-    {
-        ::kill(-pid, SIGKILL);
-        ::kill(pid, SIGKILL);
     }
 
     void reap_ended() noexcept
@@ -405,71 +348,27 @@ private:
         tell(report);
     }
 
-    /// The parent listens only while it has calls, and a pool may have more workers than its socket holds reports: to wait
-    /// for it here would keep the next worker waiting.
-    void tell(const nursery_report& report) noexcept
-    {
-        untold_.push_back(report);
-        if (untold_.size() == 1)
-            tell_rest();
-    }
-
-    void tell_rest() noexcept
-    {
-        while (!untold_.empty()) {
-            if (::send(setup_.control, &untold_.front(), sizeof untold_.front(), MSG_NOSIGNAL | MSG_DONTWAIT) >= 0)
-                untold_.pop_front();
-            else if (errno == EAGAIN)
-                return;
-            else if (errno != EINTR)
-                end(); // the parent is gone; or there is no memory, and nobody knows for how long: it makes another one
-        }
-    }
-
-    /// Kills and reaps all children until none is left: workers first, then what they leave to us by dying.
     [[noreturn]] void end() noexcept
     {
         for (const child& c : children_) {
             if (c.pid != 0)
                 kill_family(c.pid);
         }
-        kill_adopted();
-        siginfo_t info{};
-        while (::waitid(P_ALL, 0, &info, WEXITED | WNOWAIT) == 0 || errno == EINTR) {
-            if (info.si_pid != 0) {
-                kill_family(info.si_pid);
-                ::waitid(P_PID, static_cast<id_t>(info.si_pid), &info, WEXITED);
-            }
-            info = {};
-            kill_adopted();
-        }
+        end_all_children();
         for (std::uint32_t slot = 0; slot < children_.size(); ++slot)
             taps_->close(slot);
         taps_->flush(last_words_ms);
         ::_exit(EXIT_SUCCESS);
     }
 
-    /// The kernel lists our children by number; those that are not workers came to us when their parent died.
-    static void kill_adopted() noexcept
+    void tell(const nursery_report& report) noexcept
     {
-        char text[4096];
-        const owned_fd list{::open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC)};
-        const ssize_t got = list ? ::read(list.get(), text, sizeof text - 1) : -1;
-        if (got <= 0)
-            return;
-        text[got] = '\0';
-        for (char* next = text; *next != '\0';) {
-            char* end = nullptr;
-            const long pid = std::strtol(next, &end, 10);
-            if (end == next)
-                return;
-            if (pid > 1)
-                ::kill(static_cast<pid_t>(pid), SIGKILL);
-            next = end + (*end == ' ' ? 1 : 0);
-        }
+        if (!socket_.tell(report))
+            end(); // the parent is gone; or there is no memory, and nobody knows for how long: it makes another one
     }
 
-    nursery_setup setup_;
+    const nursery_setup setup_;
+    nursery_socket socket_;
     const pid_t self_ = ::getpid();
     std::vector<child> children_;
     owned_fd parent_; // a pidfd: a fork elsewhere in the program may hold the control socket open past its death
@@ -477,7 +376,6 @@ private:
     symboliser symboliser_;
     std::optional<output_taps> taps_; // made once the program's descriptors are closed
     int waiting_ = 0; // children with a time limit
-    std::deque<nursery_report> untold_; // while the parent's socket is full
 };
 
 } // namespace

@@ -9,7 +9,10 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdio_ext.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -117,6 +120,29 @@ void unmap_rings() noexcept
             held = 0; // a line longer than any path: not a ring
     }
     ::close(fd);
+}
+
+void leave_program() noexcept
+{
+    unmap_rings();
+    default_signals();
+    ::setpgid(0, 0); // Ctrl-C is for the program, which decides what becomes of us
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    const rlimit none{0, 0}; // a core dump of 1 GiB takes seconds, and the item waits for it
+    ::setrlimit(RLIMIT_CORE, &none);
+    ::__fpurge(stdout); // unwritten text of the program would be written once more by every worker
+    ::__fpurge(stderr);
+    // In a process group of our own a read from the terminal would stop the worker for ever (SIGTTIN).
+    const owned_fd nothing{::open("/dev/null", O_RDONLY | O_CLOEXEC)};
+    if (nothing)
+        ::dup2(nothing.get(), STDIN_FILENO);
+}
+
+void offer_to_oom_killer() noexcept
+{
+    const owned_fd score{::open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC)};
+    if (score)
+        (void)!::write(score.get(), "500", 3);
 }
 
 owned_fd above_stdio(owned_fd fd) noexcept

@@ -35,6 +35,13 @@ void close_others(std::span<const int> keep) noexcept;
 /// kernel act with the parent's rights, without a system call of its own. Allocates nothing.
 void unmap_rings() noexcept;
 
+/// What a fork of the program does that goes on without it: unmaps rings, resets signals, has its own process group, adopts
+/// orphans, dumps no core, forgets what stdio has not written, and reads nothing from the terminal.
+void leave_program() noexcept;
+
+/// When memory runs out, this process is the one to go, not the program.
+void offer_to_oom_killer() noexcept;
+
 /// Moves a descriptor above the numbers that programs use for stdio, so that re-pointing 0, 1 and 2 cannot hit it.
 owned_fd above_stdio(owned_fd fd) noexcept;
 

@@ -205,7 +205,7 @@ TEST_CASE("a result for which the program has no memory is lost alone", "[fault]
         results = test::run(context, cofork::try_parallel(pool, of_size, sizes));
     }
     REQUIRE(results.size() == sizes.size());
-    for (const std::size_t i : {0, 2, 3})
+    for (const std::size_t i : {0u, 2u, 3u})
         CHECK(results[i].value().size() == static_cast<std::size_t>(sizes[i]));
     REQUIRE_FALSE(results[1]);
     CHECK(results[1].error().kind == cofork::failure_kind::protocol);

@@ -47,11 +47,14 @@ ROOMS = {
     "item_clock": "reply_stream",
     "worker": "crash_handler durations exception_report frame item_clock job_stream own_output page process reply_stream sandbox worker_life",
     "nursery_protocol": "",
-    "nursery": "crash_handler nursery_protocol output_taps page process symboliser worker worker_life",
+    "family": "owned_fd",
+    "nursery_socket": "nursery_protocol owned_fd",
+    "nursery": "crash_handler family nursery_protocol nursery_socket output_taps page process symboliser worker worker_life",
     # what carries bytes in the parent
     "copied_descriptor": "",
     "ring_probe": "owned_fd",
     "ring": "copied_descriptor owned_fd process ring_probe",
+    "ring_shutdown": "copied_descriptor ring",
     "channel": "copied_descriptor owned_fd process ring",
     "transport": "channel owned_fd ring",
     "nursery_client": "copied_descriptor crash_handler nursery nursery_protocol owned_fd page process worker_life",
@@ -71,6 +74,7 @@ ROOMS = {
     "system_call_filter": "owned_fd sandbox_rules",
     "blame": "nursery_protocol page_view printable sandbox_rules system_call_filter",
     "link": "blame call channel held_items inbox job_message nursery_client page_view printable reply_parser report transport",
+    "link_end": "blame link",
     "link_look": "link",
     "link_news": "link",
     "failed_call": "",
@@ -92,12 +96,12 @@ DOWNWARDS = {("call", "dispatcher")}
 
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
-    "crash_facts", "crash_handler", "durations", "exception_report", "frame", "job_stream", "nursery", "nursery_protocol", "owned_fd",
-    "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
+    "crash_facts", "crash_handler", "durations", "exception_report", "family", "frame", "job_stream", "nursery", "nursery_protocol", "nursery_socket",
+    "owned_fd", "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
 ]
 
 # The room that knows io_uring.
-RING = ("ring", "ring_probe")
+RING = ("ring", "ring_probe", "ring_shutdown")
 
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"][^>"\n]+)[>"]', re.MULTILINE)
 DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)

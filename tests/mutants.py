@@ -54,7 +54,7 @@ MUTANTS = {
     ),
     "no-drain": (
         "what a dead worker had written is not read",
-        [("lib/link.cpp", "    if (!retiring_)\n        drain();\n", "    (void)&link::drain;\n")],
+        [("lib/link_end.cpp", "    if (!retiring_)\n        drain();\n", "    (void)&link::drain;\n")],
         ["fault_death", "fault_hang", "kill_storm"],
     ),
     "timer-before-result": (
@@ -79,23 +79,23 @@ MUTANTS = {
     ),
     "blame-the-first": (
         "the first item of a batch fails, whether or not it was running",
-        [("lib/link.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = held_.empty() ? 0 : 1;")],
+        [("lib/link_end.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = held_.empty() ? 0 : 1;")],
         ["fault_death"],
     ),
     "run-again": (
         "an item that was running when its worker died is started again",
-        [("lib/link.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = 0;")],
+        [("lib/link_end.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = 0;")],
         ["fault_death"],
     ),
     "signals-not-reset": (
         "workers have the program's signal handlers",
-        [("lib/nursery.cpp", "        default_signals();\n", "")],
+        [("lib/process.cpp", "    unmap_rings();\n    default_signals();\n", "    unmap_rings();\n")],
         ["fault_death", "fault_parent"],
     ),
     "ring-inherited": (
         "workers have the memory of the program's ring",
         [
-            ("lib/nursery.cpp", "        unmap_rings();\n", ""),
+            ("lib/process.cpp", "    unmap_rings();\n", ""),
             ("lib/ring.cpp", "watched_ && ::io_uring_ring_dontfork(queues_.get()) == 0", "bool{watched_}"),
         ],
         ["channel", "fault_resource"],
