@@ -21,10 +21,10 @@ call_queue::line::iterator call_queue::behind(line& calls, int priority)
     return std::ranges::find_if(calls, [&](const auto& c) { return c->opts().priority < priority; });
 }
 
-void call_queue::add(std::shared_ptr<call> c, clock::time_point now, unsigned busy)
+void call_queue::add(std::shared_ptr<call> c, clock::time_point now)
 {
     if (c->opts().progress) {
-        c->report_progress(now, busy);
+        c->report_progress(now, 0);
         next_progress_ = std::min(next_progress_, now + progress_tick);
     }
     line& calls = full() ? waiting_ : served_;
@@ -48,7 +48,7 @@ void call_queue::stop_overdue(clock::time_point now)
     }
 }
 
-void call_queue::report_progress(clock::time_point now, unsigned busy)
+void call_queue::report_progress(clock::time_point now, const std::function<unsigned(const call&)>& serving)
 {
     const bool due = now >= next_progress_;
     bool any = false;
@@ -57,7 +57,7 @@ void call_queue::report_progress(clock::time_point now, unsigned busy)
             continue;
         any = true;
         if (due || c->progressed())
-            c->report_progress(now, busy);
+            c->report_progress(now, serving(*c));
     }
     if (!any)
         next_progress_ = clock::time_point::max();
@@ -75,7 +75,7 @@ std::shared_ptr<call> call_queue::take_over_from(line& calls)
     return c;
 }
 
-std::shared_ptr<call> call_queue::take_over(clock::time_point now, unsigned busy)
+std::shared_ptr<call> call_queue::take_over(clock::time_point now)
 {
     std::shared_ptr<call> c = take_over_from(served_);
     if (c && !waiting_.empty()) {
@@ -86,7 +86,7 @@ std::shared_ptr<call> call_queue::take_over(clock::time_point now, unsigned busy
         c = take_over_from(waiting_);
     if (!c)
         return nullptr;
-    c->report_progress(now, busy, true);
+    c->report_progress(now, 0, true);
     return c;
 }
 

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -25,7 +26,7 @@ public:
     bool full() const noexcept { return most_ > 0 && served_.size() >= most_; }
 
     /// Its progress is told at once, and from then on when items were settled, and every 100 ms.
-    void add(std::shared_ptr<call> c, clock::time_point now, unsigned busy);
+    void add(std::shared_ptr<call> c, clock::time_point now);
 
     /// Offers a worker to one call after the other, the highest priority first, those of one priority in turn, as long as
     /// somebody takes one: `offer(call)` says whether it did.
@@ -34,9 +35,10 @@ public:
 
     void stop_all(const std::exception_ptr& why) noexcept;
     void stop_overdue(clock::time_point now);
-    void report_progress(clock::time_point now, unsigned busy);
+    /// `serving(call)`: how many workers run its items.
+    void report_progress(clock::time_point now, const std::function<unsigned(const call&)>& serving);
     /// Takes out one call that is over, after its last report; null when there is none. Another is served in its place.
-    std::shared_ptr<call> take_over(clock::time_point now, unsigned busy);
+    std::shared_ptr<call> take_over(clock::time_point now);
     std::vector<std::shared_ptr<call>> take_all() noexcept;
 
     /// When the next of them has something to do, if nothing happens before.

@@ -24,6 +24,8 @@ constexpr auto next_growths = 500us;
 /// 20 ms, ... 1 s.
 constexpr unsigned most_early_ends = 5;
 constexpr auto longest_wait = 1000ms;
+/// A worker that is killed while it boots has bad luck. After so many, one after the other, it is what boots that is killed.
+constexpr unsigned most_early_kills = 50;
 /// Nurseries that are lost, one after the other, before a worker of theirs took items.
 constexpr unsigned most_barren = 8;
 /// A refused fork is tried again after 10 ms, 20 ms, ... while no worker is left, this often.
@@ -138,10 +140,10 @@ unsigned crew::serving(const call& c) const noexcept
         std::ranges::count_if(links(), [&](const auto& l) { return l->owner() == &c && !l->gone(); }));
 }
 
-std::shared_ptr<link> crew::idle() const
+std::shared_ptr<link> crew::idle(bool unused) const
 {
     for (const auto& l : links()) {
-        if (l->alive() && l->idle() && allowance(l.get()) > 0)
+        if (l->alive() && l->idle() && allowance(l.get()) > 0 && !(unused && l->answered() > 0))
             return l;
     }
     return nullptr;
@@ -158,6 +160,8 @@ std::shared_ptr<link> crew::shortest(const call& c) const
 
 std::size_t crew::allowance(const link* l) const noexcept
 {
+    if (l && l->spent())
+        return 0;
     if (l && setup_.max_age.count() > 0 && now_ - l->born() >= setup_.max_age)
         return 0;
     const std::size_t most = setup_.fresh ? 1 : setup_.max_items;
@@ -273,12 +277,23 @@ bool crew::recycle()
     return any;
 }
 
+bool crew::replace_used()
+{
+    for (const auto& l : links()) {
+        if (l->alive() && l->idle() && l->answered() > 0) {
+            l->spend();
+            return recycle();
+        }
+    }
+    return false;
+}
+
 void crew::sweep(clock::time_point now)
 {
     now_ = now;
     const auto later_and_ready = [&](const auto& l) { return l->began() && l->born() > last_early_end_; };
-    if (early_ends_ > 0 && std::ranges::any_of(links(), later_and_ready))
-        early_ends_ = 0;
+    if (early_ends_ + early_kills_ > 0 && std::ranges::any_of(links(), later_and_ready))
+        early_ends_ = early_kills_ = 0;
     for (auto& l : slots_) {
         if (!l || !l->gone())
             continue;
@@ -286,7 +301,11 @@ void crew::sweep(clock::time_point now)
             enforced_ = enforced_ ? *enforced_ & l->enforced() : l->enforced();
         if (!l->unfit().empty())
             last_unfit_ = l->unfit();
-        if (l->failed_to_begin()) {
+        if (l->killed_before_it_began()) {
+            ++early_kills_;
+            last_early_end_ = now;
+        }
+        if (l->failed_to_begin() || (l->killed_before_it_began() && early_kills_ > most_early_kills)) {
             no_boot_before_ = now + std::min<clock::duration>(10ms * (1 << std::min(early_ends_, 10u)), longest_wait);
             ++early_ends_;
             early_end_ = true;

@@ -68,7 +68,10 @@ public:
     unsigned live() const noexcept;
     unsigned busy() const noexcept;
     unsigned serving(const call& c) const noexcept;
-    std::shared_ptr<link> idle() const;
+    /// One that has nothing to do; `unused`: and has never had.
+    std::shared_ptr<link> idle(bool unused = false) const;
+    /// Lets one that is idle, and not unused, make room for a new process. Returns whether there is one.
+    bool replace_used();
     /// One that works for `c` already and has room for a second batch.
     std::shared_ptr<link> shortest(const call& c) const;
     /// How many more items a worker may get before it is replaced; of a new one, when there is none.
@@ -165,6 +168,7 @@ private:
     std::chrono::nanoseconds cpu_{0}; // of workers that have ended
     std::size_t peak_memory_ = 0;     // likewise
     unsigned early_ends_ = 0;  // workers that ended before their first item, since one did not
+    unsigned early_kills_ = 0; // likewise, and somebody had killed them
     bool early_end_ = false;   // one of these nobody has been told of
     clock::time_point last_early_end_{};
     std::string last_unfit_;

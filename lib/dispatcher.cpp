@@ -92,7 +92,7 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
         return c->finish(failed_call(errc::overloaded));
     if (calls_.empty())
         crew_.start_small();
-    calls_.add(c, clock::now(), crew_.busy());
+    calls_.add(c, clock::now());
     serving_ = shared_from_this();
     crew_.watch(shared_from_this());
     turn();
@@ -159,7 +159,7 @@ void dispatcher::run_turn()
     assign(now);
     if (now >= next_look_)
         look(now);
-    calls_.report_progress(now, crew_.busy());
+    calls_.report_progress(now, [this](const call& c) { return crew_.serving(c); });
     finish_calls();
     if (!released_)
         arm(now);
@@ -225,12 +225,14 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
     }
     const unsigned held = crew_.serving(*c);
     const unsigned most = std::min(crew_.most(), std::max(c->opts().workers, 1u));
-    std::shared_ptr<link> target = held < most ? crew_.idle() : nullptr;
+    std::shared_ptr<link> target = held < most ? crew_.idle(c->opts().fresh) : nullptr;
     const bool make_one = !target && held < most && crew_.may_hire(now);
     if (!target && !make_one && c->prefetch())
         target = crew_.shortest(*c);
     if (!target && !make_one) {
         wanting_ = wanting_ || held < most;
+        if (c->opts().fresh && held < most && crew_.replace_used())
+            next_look_ = std::min(next_look_, now + link::silence);
         return false;
     }
     auto items = c->take(now, most, crew_.allowance(target.get()));
@@ -247,18 +249,24 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
         spawn_failed(now, e);
         return false;
     }
-    if (!target->began() && crew_.boot_timeout().count() > 0)
-        next_look_ = std::min(next_look_, target->born() + crew_.boot_timeout());
-    for (const auto time : {c->opts().timeout, c->opts().slow}) {
-        if (time.count() > 0)
-            next_look_ = std::min(next_look_, now + time);
-    }
-    if (items->count > 1 || !target->idle())
-        next_look_ = std::min(next_look_, now + crew::patience);
+    look_after(*target, *c, items->count, now);
     target->dispatch(c, std::move(*items), now);
     if (spin_.count() > 0 && crew_.counts()->last_run() < spin_)
         spin_from(now);
     return true;
+}
+
+/// When to look at a worker that gets so many items now.
+void dispatcher::look_after(const link& target, const call& c, std::size_t items, clock::time_point now)
+{
+    if (!target.began() && crew_.boot_timeout().count() > 0)
+        next_look_ = std::min(next_look_, target.born() + crew_.boot_timeout());
+    for (const auto time : {c.opts().timeout, c.opts().slow}) {
+        if (time.count() > 0)
+            next_look_ = std::min(next_look_, now + time);
+    }
+    if (items > 1 || !target.idle())
+        next_look_ = std::min(next_look_, now + crew::patience);
 }
 
 /// An answer is due so soon that sleeping till it comes would take longer. The loop turns, and does what else there is to do;
@@ -300,7 +308,7 @@ void dispatcher::look(clock::time_point now)
 void dispatcher::finish_calls()
 {
     const bool others_wait = calls_.waiting() > 0;
-    while (const auto c = calls_.take_over(clock::now(), crew_.busy())) {
+    while (const auto c = calls_.take_over(clock::now())) {
         finish(c);
         turn_again_ = turn_again_ || others_wait; // one of them is served now
     }

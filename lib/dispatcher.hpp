@@ -99,6 +99,7 @@ private:
     void tell_drained();
     void finish(const std::shared_ptr<call>& c);
 
+    void look_after(const link& target, const call& c, std::size_t items, clock::time_point now);
     void spin_from(clock::time_point now);
     void spawn_failed(clock::time_point now, const std::system_error& why);
 

@@ -55,6 +55,7 @@ void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_poi
     for (const segment& part : message)
         terms_.counts->sent += part.bytes.size();
     owner->given(now);
+    spent_ = spent_ || owner->opts().fresh;
     std::ranges::move(message, std::back_inserter(unsent_));
     const bool free = held_.empty();
     held_.add(std::move(owner), std::move(items));

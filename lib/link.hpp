@@ -80,6 +80,9 @@ public:
     void kill(kill_reason why, const char* detail = nullptr);
     /// No more work for this worker: it ends by itself. Precondition: idle().
     void retire();
+    /// What it holds now is the last.
+    void spend() noexcept { spent_ = true; }
+    bool spent() const noexcept { return spent_; }
 
     /// Looks into the shared page: takes finished results that have not been written, and kills the worker when its
     /// running item is over its time. Returns when to look again, if a timeout is pending.
@@ -110,6 +113,8 @@ public:
     int living_pid() const noexcept { return ended_ ? 0 : pid_; }
     /// It ended by itself, and not because of an item.
     bool failed_to_begin() const noexcept;
+    /// Somebody else ended it, or the kernel did for lack of memory.
+    bool killed_before_it_began() const noexcept;
     /// The item that it is to start next has not been started yet.
     bool waiting_to_start() const noexcept { return !held_.empty() && started_unanswered() == 0; }
     std::uint32_t started_unanswered() const noexcept;
@@ -154,6 +159,8 @@ private:
     std::optional<clock::time_point> look_at_late_item(clock::time_point now, clock::duration timeout);
     bool makes_no_progress(clock::time_point now, clock::duration timeout);
     void harvest() noexcept;
+    bool ended_unready() const noexcept;
+    bool ended_from_outside() const noexcept;
     void end_when_quiet() noexcept;
     void drain() noexcept;
     void judge() noexcept;
@@ -178,6 +185,7 @@ private:
     link_terms terms_{};
     protection enforced_ = protection::none;
     detail::held_items held_;
+    bool spent_ = false;
     inbox inbox_{page_, *this};
     bool distrusted_ = false; // it broke the protocol: nothing more is believed
     bool large_results_ = false;

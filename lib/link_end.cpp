@@ -99,8 +99,23 @@ void link::judge() noexcept
 
 bool link::failed_to_begin() const noexcept
 {
-    const bool from_outside = end_ && end_->code != CLD_EXITED && (end_->status == SIGKILL || end_->status == SIGTERM);
-    return reason_ == kill_reason::boot || (end_ && !ready_ && !killed() && !retiring_ && !from_outside);
+    return reason_ == kill_reason::boot || (ended_unready() && !ended_from_outside());
+}
+
+bool link::killed_before_it_began() const noexcept
+{
+    return ended_unready() && ended_from_outside();
+}
+
+bool link::ended_unready() const noexcept
+{
+    return end_ && !ready_ && !killed() && !retiring_;
+}
+
+/// As far as can be told: also the kernel ends so what has no memory.
+bool link::ended_from_outside() const noexcept
+{
+    return end_ && end_->code != CLD_EXITED && (end_->status == SIGKILL || end_->status == SIGTERM);
 }
 
 void link::detach() noexcept

@@ -54,9 +54,11 @@ std::shared_ptr<call_handle> fail_later(const asio::any_io_executor& ex, std::sh
     return std::make_shared<failed_start>();
 }
 
-std::shared_ptr<call_handle> start_serial(const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work)
+std::shared_ptr<call_handle> start_serial(const asio::any_io_executor& ex, const options& o, const std::shared_ptr<job>& work)
 {
-    auto s = std::make_shared<serial>(ex, o, std::move(work));
+    if (detail::work* const here = work->inherited())
+        here->stay(o.attempts);
+    auto s = std::make_shared<serial>(ex, o, work);
     s->start();
     return s;
 }
@@ -81,7 +83,7 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
         if (o.workers == 0 && o.output != output_mode::inherit)
             invalid("options::output is for what workers write, and options::workers is 0");
         if (o.workers == 0)
-            return start_serial(ex, o, std::move(work));
+            return start_serial(ex, o, work);
         crew_setup setup;
         setup.workers = most_workers(o, *work);
         setup.life.inherited = work->inherited();
@@ -133,7 +135,7 @@ std::shared_ptr<call_handle> start_in_pool(pool& where, const options& o, std::s
                 invalid("options::workers is 0, and the pool has a sandbox: there is no worker that it could hold");
             if (work->state_type())
                 invalid("options::workers is 0, and f takes a worker's state: there is no worker");
-            return start_serial(ex, o, std::move(work));
+            return start_serial(ex, o, work);
         }
         auto c = std::make_shared<call>(work, o, clock::now());
         c->home = where.dispatcher_;

@@ -9,44 +9,11 @@
 #include <asio/post.hpp>
 #include <asio/strand.hpp>
 
-#include <cstdlib>
-#include <cxxabi.h>
 #include <system_error>
-#include <typeinfo>
 
 #include <unistd.h>
 
 namespace cofork::detail {
-
-namespace {
-
-failure describe_current_exception()
-{
-    failure why;
-    why.pid = ::getpid();
-    if (const std::type_info* const type = abi::__cxa_current_exception_type()) {
-        int status = 0;
-        char* const name = abi::__cxa_demangle(type->name(), nullptr, nullptr, &status);
-        why.type = name ? name : type->name();
-        std::free(name);
-    }
-    try {
-        throw;
-    }
-    catch (const encode_too_large& e) {
-        why.kind = failure_kind::limit;
-        why.limit = limited::result;
-        why.what = e.what();
-    }
-    catch (const std::exception& e) {
-        why.what = std::string{e.what()}.substr(0, max_what);
-    }
-    catch (...) {
-    }
-    return why;
-}
-
-} // namespace
 
 serial::serial(const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work)
     : strand_{asio::make_strand(ex)}, timer_{strand_}, job_{work}, call_{std::move(work), o, clock::now()}
@@ -129,7 +96,7 @@ void serial::run_one(const item_run& one)
             job_->inherited()->run(one.first, item, out);
     }
     catch (...) {
-        failure why = describe_current_exception();
+        failure why = current_failure();
         why.elapsed = clock::now() - started;
         return call_.failed(one, std::move(why), facts());
     }

@@ -232,21 +232,50 @@ TEST_CASE("an item may be changed in the worker, and the caller's stays as it is
 TEST_CASE("move-only items may be taken by value in a snapshot", "[input]")
 {
     const test::leaves_nothing guard;
+    const unsigned workers = GENERATE(0u, 2u);
+    const cofork::options o{.workers = workers};
     std::vector<std::unique_ptr<int>> items;
     for (int i = 1; i <= 3; ++i)
         items.push_back(std::make_unique<int>(i));
     auto takes = [](std::unique_ptr<int> p) { return 2 * *p; };
     auto looks = [](const std::unique_ptr<int>& p) { return 2 * *p; };
 
-    CHECK(test::run(cofork::parallel(looks, items)) == doubled);
-    CHECK(test::run(cofork::parallel(takes, items)) == doubled);
+    CHECK(test::run(cofork::parallel(looks, items, o)) == doubled);
+    CHECK(test::run(cofork::parallel(takes, items, o)) == doubled);
     CHECK(*items[2] == 3);
-    CHECK(test::run(cofork::parallel(takes, std::move(items))) == doubled);
+    CHECK(test::run(cofork::parallel(takes, std::move(items), o)) == doubled);
+}
+
+TEST_CASE("without workers f changes no item of the caller's, or is refused", "[input][serial]")
+{
+    const test::leaves_nothing guard;
+    const cofork::options here{.workers = 0};
+    std::vector<std::string> texts{"a", "b"};
+    auto extends = [](std::string& s) { return s += '!'; };
+    CHECK(test::run(cofork::parallel(extends, texts, here)) == std::vector<std::string>{"a!", "b!"});
+    CHECK(texts == std::vector<std::string>{"a", "b"});
+
+    struct rooted { // neither copied nor sent
+        explicit rooted(int i) : n{i} {}
+        rooted(rooted&&) = default;
+        rooted& operator=(rooted&&) = default;
+        std::unique_ptr<int[]> deep = std::make_unique<int[]>(1);
+        int n;
+    };
+    std::vector<rooted> items;
+    items.emplace_back(1);
+    items.emplace_back(2);
+    auto takes = [](rooted r) { return r.deep ? r.n : -1; };
+    CHECK_THROWS_MATCHES(test::run(cofork::parallel(takes, items, here)), std::system_error,
+        Catch::Matchers::MessageMatches(Catch::Matchers::ContainsSubstring("options::workers is 0")));
+    CHECK(items[1].deep);
+    CHECK(test::run(cofork::parallel(takes, std::move(items), here)) == std::vector<int>{1, 2});
 }
 
 TEST_CASE("an item that f has taken is there again for the next attempt", "[input][retry]")
 {
     const test::leaves_nothing guard;
+    const unsigned workers = GENERATE(0u, 1u);
     const test::shared<std::atomic<int>> starts;
     std::vector<std::unique_ptr<int>> items;
     for (int i = 1; i <= 3; ++i)
@@ -256,7 +285,8 @@ TEST_CASE("an item that f has taken is there again for the next attempt", "[inpu
             throw std::runtime_error{"not yet"};
         return 2 * *p;
     };
-    CHECK(test::run(cofork::parallel(takes, items, {.workers = 1, .attempts = 3})) == doubled);
+    CHECK(test::run(cofork::parallel(takes, items, {.workers = workers, .attempts = 3})) == doubled);
+    CHECK(*items[2] == 3);
 }
 
 TEST_CASE("an lvalue is borrowed, not copied", "[input]")
@@ -347,6 +377,14 @@ TEST_CASE("what the range throws is the failure of its next item elsewhere, and 
         CHECK(outcomes[20].error().index == 20);
         CHECK(outcomes[20].error().kind == cofork::failure_kind::exception);
         CHECK_THAT(outcomes[20].error().what, ContainsSubstring("the source is dry"));
+    }
+    {
+        auto bad = std::views::iota(0, 5) | std::views::filter([](int i) { return i < 3 ? true : throw 5; });
+        const auto outcomes = test::run(cofork::try_parallel(test::twice, bad, {.workers = workers}));
+        REQUIRE(outcomes.size() == 4);
+        CHECK(outcomes[2].value() == 4);
+        CHECK(outcomes[3].error().type == "int");
+        CHECK(outcomes[3].error().what == "the range of items threw");
     }
     auto count = [](unsigned n) -> asio::awaitable<int> {
         numbers_from_afar source;

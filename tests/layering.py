@@ -62,6 +62,7 @@ ROOMS = {
     "reply_parser": "frame growing_bytes",
     "report": "frame",
     "item_run": "frame",
+    "current_failure": "frame",
     "tally": "durations",
     "metrics": "",
     "trace": "printable",

@@ -6,9 +6,12 @@
 #include "support/shared.hpp"
 #include "support/work.hpp"
 
+#include <cofork/by_bytes.hpp>
 #include <cofork/error.hpp>
 #include <cofork/parallel.hpp>
 #include <cofork/wait.hpp>
+
+#include <asio/detached.hpp>
 
 #include <array>
 #include <atomic>
@@ -504,6 +507,38 @@ TEST_CASE("an exception from on_error or from progress ends the call with that e
     CHECK_THROWS_AS(test::run(cofork::parallel(f, items, {.on_error = bad_hook})), std::domain_error);
     CHECK_THROWS_AS(test::run(cofork::parallel(test::square, items, {.progress = listens})), std::domain_error);
     CHECK(error_of(cofork::try_parallel(f, items, {.on_error = bad_hook})) == cofork::errc::callback_threw);
+}
+
+TEST_CASE("progress tells the workers that run items of this call", "[parallel][progress]")
+{
+    const test::leaves_nothing guard;
+    const test::shared<std::atomic<bool>> go;
+    struct until_two {
+        std::atomic<bool>& go;
+        unsigned most = 0;
+        void update(const cofork::progress_state& s)
+        {
+            most = std::max(most, s.busy);
+            go = go || s.busy == 2;
+        }
+    };
+    until_two hears{*go};
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 3}};
+    struct waits { // the pool's workers have the address from before
+        std::atomic<bool>* go;
+        int operator()(int x) const
+        {
+            while (!*go)
+                std::this_thread::yield();
+            return x;
+        }
+    };
+    const auto f = cofork::by_bytes(waits{&*go});
+    cofork::parallel(pool, f, std::vector<int>{0}, {}, asio::detached); // a third worker, of another call
+    test::run(context, cofork::parallel(pool, f, std::vector<int>{1, 2}, {.chunk = 1, .progress = hears}));
+    CHECK(*go);
+    CHECK(hears.most == 2);
 }
 
 TEST_CASE("progress begins with nothing done, only grows, and ends with everything", "[parallel][progress]")

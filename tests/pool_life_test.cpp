@@ -266,6 +266,30 @@ TEST_CASE("an init that always fails does not fork without end, however many cal
     CHECK(now->inits <= 5 + 8); // 10, 20, 40, 80 ms for the first call, then 160, 320, 640 ms ...
 }
 
+TEST_CASE("an init that is always killed fails its calls, and is not forked without end", "[pool][life][fault][F50]")
+{
+    const test::leaves_nothing nothing;
+    const shared_board shared;
+    asio::io_context context{1};
+    const auto dies = []() -> int {
+        ++now->inits;
+        return std::raise(SIGKILL); // as the kernel does when memory runs out
+    };
+    cofork::pool pool{context, {.workers = 2, .init = dies}};
+    std::error_code code;
+    std::vector<cofork::outcome<int>> outcomes;
+    cofork::try_parallel(pool, test::twice, test::numbers(3), {}, [&](std::error_code ec, auto all) {
+        code = ec;
+        outcomes = std::move(all);
+    });
+    REQUIRE(test::run_until(context, [&] { return !outcomes.empty(); }));
+    CHECK(code == cofork::errc::boot_failed);
+    REQUIRE(outcomes.size() == 3);
+    for (const auto& o : outcomes)
+        CHECK(o.error().kind == cofork::failure_kind::not_started);
+    CHECK(now->inits <= 50 + 2 + 5);
+}
+
 TEST_CASE("workers are replaced by age, between two items", "[pool][life][F53]")
 {
     const test::leaves_nothing nothing;

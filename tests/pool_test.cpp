@@ -282,6 +282,23 @@ TEST_CASE("a fresh pool gives every item a process of its own", "[pool]")
     CHECK(std::set<int>(pids.begin(), pids.end()).size() == 20);
 }
 
+TEST_CASE("fresh gives every item of one call a process of its own, also in a pool", "[pool]")
+{
+    const test::leaves_nothing guard;
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 2, .min_workers = 2}};
+    const auto of_pool = test::run(context, cofork::parallel(pool, pid_of_worker, test::numbers(50)));
+    const std::set<int> before(of_pool.begin(), of_pool.end());
+
+    const auto fresh = test::run(context, cofork::parallel(pool, pid_of_worker, test::numbers(12), {.fresh = true}));
+    const std::set<int> own(fresh.begin(), fresh.end());
+    CHECK(own.size() == 12);
+    for (const int pid : before)
+        CHECK_FALSE(own.contains(pid));
+    for (const int pid : test::run(context, cofork::parallel(pool, pid_of_worker, test::numbers(50))))
+        CHECK_FALSE(own.contains(pid));
+}
+
 TEST_CASE("a crash costs a pool one item and one worker", "[pool][fault]")
 {
     const test::leaves_nothing guard;

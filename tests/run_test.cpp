@@ -137,6 +137,7 @@ TEST_CASE("a crash, an exit and a hang of f are failures of the call", "[run][fa
 TEST_CASE("another attempt gets the arguments whole", "[run][retry]")
 {
     const test::leaves_nothing guard;
+    const unsigned workers = GENERATE(0u, 1u);
     const test::shared<std::atomic<int>> starts;
     auto f = [&](std::string text) {
         if (++*starts < 3)
@@ -144,7 +145,7 @@ TEST_CASE("another attempt gets the arguments whole", "[run][retry]")
         return text;
     };
     const std::string text(1000, 'x');
-    CHECK(test::run(cofork::run(f, text, cofork::options{.attempts = 3})) == text);
+    CHECK(test::run(cofork::run(f, text, cofork::options{.workers = workers, .attempts = 3})) == text);
     CHECK(*starts == 3);
 }
 

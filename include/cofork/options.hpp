@@ -69,8 +69,8 @@ struct slow_item {
 ///
 ///     co_await cofork::parallel(parse, documents, {.workers = 8, .timeout = 2s});
 ///
-/// With a pool, `workers` caps how many of the pool's workers the call keeps busy at once, and `fresh` and
-/// `with_threads` have no meaning (the pool's own options decide).
+/// With a pool, `workers` caps how many of the pool's workers the call keeps busy at once, `fresh` ends those that have run
+/// something before and those that run its items after, and `with_threads` has no meaning (the pool's own decides).
 struct options {
     unsigned workers = all_cpus;         ///< most workers at once; 0 = run here, serially, same contract
     std::chrono::nanoseconds pause{0};   ///< least time between two item starts, over all workers; first at once

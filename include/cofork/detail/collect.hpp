@@ -4,6 +4,7 @@
 #include <cofork/detail/operation.hpp>
 
 #include <algorithm>
+#include <system_error>
 #include <concepts>
 #include <limits>
 
@@ -96,11 +97,12 @@ public:
 
     void finish(std::exception_ptr why) noexcept
     {
+        const std::error_code code = code_of(why);
         std::vector<outcome<R>> all;
         all.reserve(outcomes_.size());
         for (auto& o : outcomes_)
-            all.push_back(o ? std::move(*o) : outcome<R>{not_done(all.size())});
-        std::exchange(handler_, std::nullopt)->complete(code_of(why), std::move(all));
+            all.push_back(o ? std::move(*o) : outcome<R>{not_done(all.size(), code)});
+        std::exchange(handler_, std::nullopt)->complete(code, std::move(all));
     }
     void abandon() noexcept { handler_.reset(); }
 
@@ -112,12 +114,13 @@ private:
         return outcomes_[index];
     }
 
-    static failure not_done(std::size_t index)
+    static failure not_done(std::size_t index, const std::error_code& code)
     {
+        const bool nobody = code == errc::spawn_failed || code == errc::boot_failed || code == errc::nursery_lost;
         failure why;
-        why.kind = failure_kind::cancelled;
+        why.kind = nobody ? failure_kind::not_started : failure_kind::cancelled;
         why.index = index;
-        why.what = "the call ended before the item did";
+        why.what = nobody ? code.message() : "the call ended before the item did";
         return why;
     }
 

@@ -65,6 +65,7 @@ public:
     using range = typename held_range<I>::range;
     using reference = std::ranges::range_reference_t<range>;
     static constexpr bool by_index = true;
+    static constexpr bool borrows = detail::borrows<I> || std::ranges::view<std::remove_cvref_t<I>>;
 
     explicit indexed_input(I&& items) : items_{std::forward<I>(items)} {}
 
@@ -86,6 +87,7 @@ public:
     using range = typename held_range<I>::range;
     using reference = std::ranges::range_reference_t<range>;
     static constexpr bool by_index = true;
+    static constexpr bool borrows = detail::borrows<I> || std::ranges::view<std::remove_cvref_t<I>>;
 
     explicit addressed_input(I&& items) : items_{std::forward<I>(items)} {}
 

@@ -19,6 +19,9 @@ namespace cofork::detail {
 using byte_view = std::span<const std::byte>;
 using byte_buffer = std::vector<std::byte>;
 
+/// What the exception says that is being handled, which was thrown in this process.
+failure current_failure();
+
 /// What a worker of a snapshot runs. The object is inherited through the fork.
 class work {
 public:
@@ -27,6 +30,10 @@ public:
     /// Calls f on one item and appends the encoded result. `item` is empty when items are read by index.
     /// Throws whatever f or a codec throws.
     virtual void run(std::uint64_t index, byte_view item, encoder& result) = 0;
+
+    /// It will run here, in the process of its items, and up to so many times for each: what f takes or changes has to be a
+    /// copy. Throws std::system_error: errc::invalid_options when there can be none.
+    virtual void stay(unsigned attempts) = 0;
 };
 
 /// What a worker of a pool runs: a plain address, because every worker is a fork of the image that took it.

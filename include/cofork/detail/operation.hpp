@@ -78,13 +78,13 @@ public:
                 taken_ += got == pulled::item ? 1 : 0;
                 return got;
             }
-            catch (const std::exception& e) {
+            catch (...) {
                 if (!Sink::keeps_failures)
                     throw;
                 out.resize(before);
-                failure why;
+                failure why = current_failure();
                 why.index = taken_;
-                why.what = std::string{"the range of items threw: "} + e.what();
+                why.what.insert(0, why.what.empty() ? "the range of items threw" : "the range of items threw: ");
                 sink_.failed(std::move(why));
                 return pulled::end;
             }

@@ -4,10 +4,14 @@
 #include <cofork/detail/callable.hpp>
 #include <cofork/detail/input.hpp>
 #include <cofork/detail/job.hpp>
+#include <cofork/error.hpp>
 
+#include <concepts>
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <ranges>
+#include <system_error>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -46,6 +50,42 @@ private:
     std::conditional_t<borrows_callable<F>, std::remove_reference_t<F>*, callable> f_;
 };
 
+/// Whether a T can be copied by its codec. Not by its constructor: a vector of move-only elements claims to have one.
+template <typename T>
+consteval bool is_clonable()
+{
+    if constexpr (std::is_trivially_copyable_v<T> || !codable<T>)
+        return std::is_trivially_copyable_v<T>;
+    else if constexpr (serializable<T>)
+        return std::default_initializable<T>;
+    else if constexpr (growing_container<T>)
+        return is_clonable<std::ranges::range_value_t<T>>();
+    else
+        return true;
+}
+template <typename T>
+inline constexpr bool clonable = is_clonable<T>();
+
+template <typename T>
+T clone(const T& from)
+{
+    if constexpr (std::is_trivially_copyable_v<T>)
+        return from;
+    else {
+        byte_buffer bytes;
+        encoder to{bytes};
+        to.value(from);
+        decoder in{bytes};
+        return in.value<T>();
+    }
+}
+
+[[noreturn]] inline void cannot_stay()
+{
+    throw std::system_error{make_error_code(errc::invalid_options),
+        "options::workers is 0, and f takes or changes what cannot be copied: it would be missing here afterwards"};
+}
+
 /// f over items, in a snapshot or in this process.
 template <typename F, typename I>
 class snapshot_task final : public work {
@@ -73,8 +113,26 @@ public:
             input_.settle();
     }
 
+    void stay(unsigned attempts) override
+    {
+        if constexpr (can_copy)
+            copies_ = true;
+        else if constexpr (spoils) {
+            if (input::borrows || attempts > 1)
+                cannot_stay();
+        }
+    }
+
     void run(std::uint64_t index, byte_view item, encoder& out) override
     {
+        if constexpr (can_copy) {
+            if (copies_) {
+                item_value copy = clone<item_value>(input_.at(index));
+                return encode_result(out, [&]() -> decltype(auto) {
+                    return call_with<callable, argument>(f_.get(), static_cast<argument>(copy));
+                });
+            }
+        }
         if constexpr (by_index)
             encode_result(out, [&]() -> decltype(auto) { return call_with<callable, argument>(f_.get(), input_.at(index)); });
         else {
@@ -89,8 +147,23 @@ public:
     input& source() noexcept { return input_; }
 
 private:
+    using item_value = std::remove_cvref_t<argument>;
+    /// f takes or changes the item where it is, and here that is the caller's.
+    static constexpr bool spoils = by_index && std::is_lvalue_reference_v<argument> && !std::is_const_v<std::remove_reference_t<argument>>
+        && !std::invocable<callable&, const item_value&>;
+
+    static consteval bool may_copy()
+    {
+        if constexpr (spoils)
+            return is_clonable<item_value>();
+        else
+            return false; // and nothing is asked of the type
+    }
+    static constexpr bool can_copy = may_copy();
+
     held_callable<F> f_;
     input input_;
+    bool copies_ = false;
 };
 
 /// f over items, in a pool.
@@ -156,19 +229,38 @@ public:
     }
 
     void settle() noexcept {}
+    void stay(unsigned attempts) override
+    {
+        if constexpr ((clonable<Args> && ...))
+            copies_ = attempts > 1;
+        else if (attempts > 1)
+            cannot_stay();
+    }
     void run(std::uint64_t, byte_view, encoder& out) override
     {
-        encode_result(out, [&]() -> decltype(auto) {
-            return std::apply([&](Args&... a) -> decltype(auto) { return std::invoke(f_.get(), std::move(a)...); }, args_);
-        });
+        if constexpr ((clonable<Args> && ...)) {
+            if (copies_) {
+                std::tuple<Args...> copy = std::apply([](const Args&... a) { return std::tuple<Args...>{clone(a)...}; }, args_);
+                return call(copy, out);
+            }
+        }
+        call(args_, out);
     }
 
     work* inherited() noexcept { return this; }
     std::optional<std::size_t> size() const noexcept { return 1; }
 
 private:
+    void call(std::tuple<Args...>& args, encoder& out)
+    {
+        encode_result(out, [&]() -> decltype(auto) {
+            return std::apply([&](Args&... a) -> decltype(auto) { return std::invoke(f_.get(), std::move(a)...); }, args);
+        });
+    }
+
     held_callable<F> f_;
     std::tuple<Args...> args_;
+    bool copies_ = false;
 };
 
 /// One call of f with arguments, in a pool.
