@@ -164,11 +164,9 @@ bool link::reject(const char* why) noexcept
     return false;
 }
 
-bool link::take_reply(const reply_header& header, byte_view payload)
+/// That it can work, or why it cannot.
+bool link::take_introduction(const reply_header& header, byte_view payload)
 {
-    const bool about_itself = header.kind == reply_kind::ready || header.kind == reply_kind::unfit;
-    if (about_itself == ready_)
-        return reject(ready_ ? "says again that it begins" : "reply before it was ready");
     if (header.kind == reply_kind::ready) {
         ready_ = true;
         if (payload.size() == sizeof enforced_)
@@ -177,14 +175,21 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         tell_spawn();
         return true;
     }
-    if (header.kind == reply_kind::unfit) {
-        const auto said = read_report(payload);
-        if (!said)
-            return reject("malformed report of an exception");
-        unfit_ = said->what;
-        inbox_.begin();
-        return true;
-    }
+    const auto said = read_report(payload);
+    if (!said)
+        return reject("malformed report of an exception");
+    unfit_ = said->what;
+    inbox_.begin();
+    return true;
+}
+
+bool link::take_reply(const reply_header& header, byte_view payload)
+{
+    const bool introduces = header.kind == reply_kind::ready || header.kind == reply_kind::unfit;
+    if (introduces == ready_)
+        return reject(ready_ ? "says again that it begins" : "reply before it was ready");
+    if (introduces)
+        return take_introduction(header, payload);
     if (!has_finished(header.sequence))
         look_at_progress();
     const std::uint32_t ahead = started_seen_ - header.sequence;

@@ -145,6 +145,7 @@ private:
     void wrote_one();
     bool reject(const char* why) noexcept;
     std::uint64_t max_result() const noexcept override;
+    bool take_introduction(const reply_header& header, byte_view payload);
     bool take_reply(const reply_header& header, byte_view payload) override;
     failure thrown(reply_kind kind, const report& said) const;
     bool take_usage(const call& owner, const reply_header& header, byte_view& payload, attempt_facts& by) const noexcept;

@@ -66,6 +66,19 @@ void serial::step()
     // Else a poke goes on: room for results, or new items.
 }
 
+attempt_facts serial::facts_since(clock::time_point started, std::chrono::nanoseconds cpu_before) const
+{
+    attempt_facts by;
+    by.pid = ::getpid();
+    by.ended = clock::now();
+    by.ran = by.ended - started;
+    if (call_.measured()) {
+        by.cpu = processor_time_of(::getpid()) - cpu_before;
+        by.memory = peak_memory_of(::getpid());
+    }
+    return by;
+}
+
 void serial::run_one(const item_run& one)
 {
     const auto started = clock::now();
@@ -73,17 +86,7 @@ void serial::run_one(const item_run& one)
     if (call_.measured())
         call_.starts(one.first, one.attempt, 0, ::getpid());
     const auto cpu_before = call_.measured() ? processor_time_of(::getpid()) : std::chrono::nanoseconds{0};
-    const auto facts = [&] {
-        attempt_facts by;
-        by.pid = ::getpid();
-        by.ended = clock::now();
-        by.ran = by.ended - started;
-        if (call_.measured()) {
-            by.cpu = processor_time_of(::getpid()) - cpu_before;
-            by.memory = peak_memory_of(::getpid());
-        }
-        return by;
-    };
+    const auto facts = [&] { return facts_since(started, cpu_before); };
     result_.clear();
     try {
         encoder out{result_, call_.opts().max_result};

@@ -27,6 +27,7 @@ private:
     void context_ended() noexcept override;
     void later();
     void step();
+    attempt_facts facts_since(clock::time_point started, std::chrono::nanoseconds cpu_before) const;
     void run_one(const item_run& one);
     void wait_until(clock::time_point when);
 

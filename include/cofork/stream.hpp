@@ -133,7 +133,8 @@ private:
                 if (const auto s = state.lock())
                     s->cancel_wait(n);
             });
-        auto w = std::make_unique<detail::typed_waiter<R, Handler>>(std::move(handler), ex_);
+        const auto allocator = asio::get_associated_allocator(handler);
+        auto w = std::allocate_shared<detail::typed_waiter<R, Handler>>(allocator, std::move(handler), ex_);
         if (const auto first = std::exchange(starter_, nullptr))
             state_->serve(first->start(ex_));
         state_->wait(std::move(w));

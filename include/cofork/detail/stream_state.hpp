@@ -89,7 +89,7 @@ public:
 
     void abandon() noexcept
     {
-        std::unique_ptr<waiter<R>> dropped;
+        std::shared_ptr<waiter<R>> dropped;
         std::shared_ptr<call_handle> over;
         const lock held{mutex_};
         ended_ = true;
@@ -99,7 +99,7 @@ public:
 
     // From the consumer.
 
-    void wait(std::unique_ptr<waiter<R>> w)
+    void wait(std::shared_ptr<waiter<R>> w)
     {
         lock held{mutex_};
         waiter_ = std::move(w);
@@ -219,7 +219,7 @@ private:
     std::size_t unread_ = 0;                         // that are there
     std::size_t next_ = 0;
     std::size_t arrivals_ = 0;
-    std::unique_ptr<waiter<R>> waiter_;
+    std::shared_ptr<waiter<R>> waiter_;
     std::size_t waits_ = 0;
     bool stalled_ = false; // the place may be waiting for room
     bool starved_ = false; // the place may be waiting for the consumer to ask
