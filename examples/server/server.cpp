@@ -33,7 +33,6 @@ static int number_in(const std::string& request)
     return slash == std::string::npos ? 0 : std::atoi(request.c_str() + slash + 1);
 }
 
-// [the ten lines of the README]
 // Blocks, and crashes on bad input. It runs in another process, so neither matters to the server.
 static std::string slow_and_fragile(int x)
 {
@@ -48,7 +47,6 @@ static asio::awaitable<std::string> answer(cofork::pool& pool, int x)
     auto result = co_await cofork::try_run(pool, slow_and_fragile, x, cofork::options{.timeout = 2s});
     co_return result ? *result : describe(result.error()) + "\n";
 }
-// [end]
 
 static asio::awaitable<void> serve(cofork::pool& pool, tcp::socket client)
 {
@@ -76,7 +74,6 @@ static asio::awaitable<void> accept_all(cofork::pool& pool, tcp::acceptor& accep
     }
 }
 
-// [the end]
 /// Takes no more connections, lets what is being worked on end, for ten seconds at most, and then the workers.
 static asio::awaitable<void> end_well(cofork::pool& pool, tcp::acceptor& acceptor)
 {
@@ -91,7 +88,6 @@ static asio::awaitable<void> end_well(cofork::pool& pool, tcp::acceptor& accepto
     co_await pool.async_drain();
     patience.cancel();
 }
-// [end]
 
 int main(int argc, char** argv)
 {
