@@ -2,6 +2,7 @@
 
 #include "support/faults.hpp"
 
+#include <cofork/by_bytes.hpp>
 #include <cofork/run.hpp>
 #include <cofork/stats.hpp>
 #include <cofork/trace.hpp>
@@ -9,8 +10,10 @@
 #include <asio/detached.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <map>
+#include <memory>
 #include <set>
 #include <thread>
 
@@ -202,6 +205,50 @@ TEST_CASE("a pool's numbers add up", "[events]")
     CHECK(s.received > 37 * sizeof(int));
     CHECK(s.cpu > 0ms);
     CHECK(s.peak_memory > 100'000);
+}
+
+TEST_CASE("calls behind a busy worker are counted, and so is how long they wait", "[events]")
+{
+    const test::leaves_nothing nothing;
+    constexpr std::size_t behind = 7;
+    constexpr auto at_least = 50ms;
+    const test::shared<std::atomic<bool>> released;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    const auto busy = cofork::by_bytes([flag = &*released](int item) {
+        while (!*flag)
+            std::this_thread::sleep_for(1ms);
+        return item;
+    });
+    test::started first{context, cofork::run(pool, busy, 0)};
+    REQUIRE(test::run_until(context, [&] {
+        const auto states = pool.worker_states();
+        return states.size() == 1 && states[0].running > 0ns;
+    }));
+    CHECK(pool.stats().queued == 0);
+    CHECK(pool.stats().wait.count == 1);
+
+    std::vector<std::unique_ptr<test::started<int>>> calls;
+    for (std::size_t i = 0; i < behind; ++i)
+        calls.push_back(std::make_unique<test::started<int>>(context, cofork::run(pool, works, static_cast<int>(i))));
+    REQUIRE(test::run_until(context, [&] { return pool.stats().calls == behind + 1; }));
+    CHECK(pool.stats().queued == behind);
+    CHECK(pool.stats().wait.count == 1);
+    const auto asked = std::chrono::steady_clock::now();
+    REQUIRE(test::run_until(context, [&] { return std::chrono::steady_clock::now() - asked >= at_least; }));
+    CHECK(pool.stats().queued == behind);
+    *released = true;
+    CHECK(first.finish() == 0);
+    for (std::size_t i = 0; i < behind; ++i)
+        CHECK(calls[i]->finish() == static_cast<int>(i));
+
+    const auto s = pool.stats();
+    CHECK(s.queued == 0);
+    CHECK(s.wait.count == behind + 1);
+    CHECK(s.wait.sum >= behind * at_least);
+    CHECK(s.wait.p50 >= at_least * 7 / 8); // all but the first
+    CHECK(s.wait.p99 >= at_least * 7 / 8);
+    CHECK(s.wait.max >= s.wait.p99);
 }
 
 TEST_CASE("the time of items is told by its quantiles", "[events]")
