@@ -1,6 +1,7 @@
 #include "sandbox.hpp"
 
 #include "owned_fd.hpp"
+#include "threads.hpp"
 
 #include <cerrno>
 #include <csignal>
@@ -74,6 +75,7 @@ public:
 
     protection enter()
     {
+        const bool alone = wanted_.level < containment::strict || is_alone();
         if (wanted_.level >= containment::limits) {
             part(protection::amounts, &sandbox::limit_amounts);
             if (wanted_.level >= containment::isolated) {
@@ -86,10 +88,26 @@ public:
             part(protection::files, &sandbox::lock_files);
         if (filters(wanted_))
             part(protection::system_calls, &sandbox::filter_system_calls); // last: the others need what it forbids
-        return on_;
+        return alone ? on_ : on_ & of_all_threads;
     }
 
 private:
+    /// The kernel shuts the calling thread in, and what that starts. These parts alone hold for a whole process.
+    static constexpr protection of_all_threads = protection::amounts | protection::user;
+
+    bool is_alone() const
+    {
+        const auto others = other_threads();
+        if (others == 0U)
+            return true;
+        if (wanted_.missing == if_unavailable::refuse)
+            throw sandbox_unavailable{
+                others ? "sandbox: init left threads running, which would stay outside: they have to end before it returns; f may "
+                         "start its own where policy::system_calls has clone and clone3"
+                       : "sandbox: nobody can tell whether init left threads running: /proc is not mounted"};
+        return false;
+    }
+
     void part(protection which, void (sandbox::*step)())
     {
         try {

@@ -17,8 +17,8 @@ class sandbox_unavailable : public std::runtime_error {
     using runtime_error::runtime_error;
 };
 
-/// Shuts this process in, for good. Returns what is on. Throws sandbox_unavailable, unless the policy says otherwise.
-/// Precondition: one thread.
+/// Shuts this process in, for good. Returns what is on. Throws sandbox_unavailable, unless the policy says otherwise; from
+/// `strict` on also when there are other threads.
 protection enter_sandbox(const sandbox_rules& rules);
 
 /// Ends this process by SIGXCPU when one item takes too much processor time. Without a limit nothing costs anything.

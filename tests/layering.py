@@ -35,7 +35,7 @@ ROOMS = {
     "symboliser": "owned_fd page process symbols",
     "exception_report": "frame",
     "sandbox_rules": "",
-    "sandbox": "owned_fd sandbox_rules",
+    "sandbox": "owned_fd sandbox_rules threads",
     "worker_life": "sandbox_rules",
     "own_pipe": "crash_handler",
     "output_taps": "owned_fd page process",
@@ -98,7 +98,7 @@ DOWNWARDS = {("call", "dispatcher")}
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
     "crash_facts", "crash_handler", "durations", "exception_report", "family", "frame", "job_stream", "nursery", "nursery_protocol", "nursery_socket",
-    "owned_fd", "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "worker",
+    "owned_fd", "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "threads", "worker",
 ]
 
 # The room that knows io_uring.

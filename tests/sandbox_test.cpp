@@ -4,6 +4,7 @@
 #include "support/faults.hpp"
 #include "support/probes.hpp"
 #include "support/seccomp.hpp"
+#include "support/work.hpp"
 
 #include "system_call_filter.hpp"
 
@@ -16,6 +17,7 @@
 #include <array>
 #include <cctype>
 #include <cstring>
+#include <memory>
 #include <random>
 #include <thread>
 
@@ -430,6 +432,43 @@ TEST_CASE("where a part of the sandbox cannot be had, workers do not run without
             return has(pool.enforced(), missing) ? "enforces what it cannot" : "";
         }) == "");
     }
+}
+
+// What the kernel's calls bind is the thread that makes them.
+TEST_CASE("threads that init leaves running are outside, so a strict worker does not run with them", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    struct idle_thread {
+        std::thread runs{test::hang};
+    };
+    const auto pool_with = [&](auto init, containment level, cofork::if_unavailable missing) {
+        policy p;
+        p.level = level;
+        p.missing = missing;
+        return std::make_unique<cofork::pool>(context, cofork::pool_options{.workers = 1, .init = init, .sandbox = p});
+    };
+    const auto leaves_one = [] { return idle_thread{}; };
+    const auto ends_it = [] {
+        std::thread{[] {}}.join();
+        return 0;
+    };
+    const auto shut_in = protection::files | protection::system_calls;
+    for (const auto level : {containment::strict, containment::isolated}) {
+        const auto refusing = pool_with(leaves_one, level, cofork::if_unavailable::refuse);
+        const auto why = refusal_of(context, cofork::run(*refusing, test::twice, 1));
+        CHECK(why.code() == cofork::errc::boot_failed);
+        CHECK_THAT(why.what(), ContainsSubstring("init left threads running"));
+        const auto degraded = pool_with(leaves_one, level, cofork::if_unavailable::degrade);
+        CHECK(test::run(context, cofork::run(*degraded, test::twice, 1)) == 2);
+        CHECK((degraded->enforced() & shut_in) == protection::none);
+        const auto strict = pool_with(ends_it, level, cofork::if_unavailable::refuse);
+        CHECK(test::run(context, cofork::run(*strict, test::twice, 1)) == 2);
+        CHECK(has(strict->enforced(), shut_in));
+    }
+    const auto limited = pool_with(leaves_one, containment::limits, cofork::if_unavailable::refuse);
+    CHECK(test::run(context, cofork::run(*limited, test::twice, 1)) == 2);
 }
 
 TEST_CASE("nothing runs outside a sandbox by mistake", "[sandbox]")
