@@ -45,8 +45,10 @@ limited limit_of(const worker_end& end, int signal)
     if (!end.rules)
         return limited::none;
     const policy& wanted = end.rules->wanted;
-    // The kernel's own limit kills outright, when an item has taken the gentler one away.
-    const bool late = signal == SIGKILL && end.told && std::chrono::nanoseconds{end.told->cpu_ns} > 2 * wanted.cpu;
+    // The kernel's own limit kills outright, when an item has taken the gentler one away. Clocks that count ticks and those that
+    // count time differ, and it lies at least a second beyond what all items together may take.
+    const bool late = signal == SIGKILL && end.cpu.count() > 0 && end.told
+                      && std::chrono::nanoseconds{end.told->cpu_ns} > end.cpu - std::chrono::seconds{1};
     if (wanted.cpu.count() > 0 && (signal == SIGXCPU || late))
         return limited::cpu;
     if (wanted.file_size > 0 && signal == SIGXFSZ)

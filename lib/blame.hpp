@@ -7,6 +7,7 @@
 
 #include <cofork/failure.hpp>
 
+#include <chrono>
 #include <optional>
 
 namespace cofork::detail {
@@ -19,6 +20,7 @@ struct worker_end {
     kill_reason reason;                 ///< ours, when we killed it
     const char* detail;                 ///< protocol: what was wrong
     const sandbox_rules* rules;         ///< that it lived under; null: none
+    std::chrono::seconds cpu{0};        ///< that the kernel let it have in its whole life, by the rules; 0 = any
 };
 
 /// `is_target`: it is the item whose time was over. Index and attempts are left to its call.

@@ -40,7 +40,7 @@ enum class reply_kind : std::uint8_t {
                ///< printed, the name, what it has printed, the text
     limit = 3, ///< payload: as threw
     unfit = 4, ///< payload: as threw; the worker's state could not be made, it exits
-    ready = 5, ///< first of all: the state is made, items are taken. Payload: u32 cofork::protection, or nothing
+    ready = 5, ///< first of all: the state is made, items are taken. Payload: ready_note, or nothing
     no_memory = 6, ///< payload: as threw; policy::memory was too little for the item
 };
 
@@ -64,6 +64,13 @@ struct item_usage {
 };
 static_assert(std::has_unique_object_representations_v<item_usage>);
 
+/// What a worker says of itself. Believed: no f has run in it by then.
+struct ready_note {
+    std::uint32_t on;          ///< cofork::protection
+    std::uint32_t cpu_seconds; ///< that the kernel lets it have in its whole life, by the policy; 0 = any
+};
+static_assert(std::has_unique_object_representations_v<ready_note>);
+
 /// Longest text of an exception that travels, and longest name of its type.
 inline constexpr std::size_t max_what = 16 * 1024;
 inline constexpr std::size_t max_type = 1024;
@@ -86,7 +93,7 @@ constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std:
     if (h.sequence != next)
         return "reply for an item that is not the next";
     const std::uint64_t most = h.kind == reply_kind::value   ? max_result
-                               : h.kind == reply_kind::ready ? sizeof(std::uint32_t)
+                               : h.kind == reply_kind::ready ? sizeof(ready_note)
                                                              : max_report;
     if (h.size > std::min(most, longest_reply))
         return "reply longer than allowed";

@@ -169,8 +169,8 @@ bool link::take_introduction(const reply_header& header, byte_view payload)
 {
     if (header.kind == reply_kind::ready) {
         ready_ = true;
-        if (payload.size() == sizeof enforced_)
-            enforced_ = load<protection>(payload.data());
+        if (payload.size() == sizeof note_)
+            note_ = load<ready_note>(payload.data());
         inbox_.begin();
         tell_spawn();
         return true;

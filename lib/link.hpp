@@ -134,7 +134,7 @@ public:
     const std::string& unfit() const noexcept { return unfit_; }
     /// It has said that it is ready, and then what holds it in.
     bool ready() const noexcept { return ready_; }
-    protection enforced() const noexcept { return enforced_; }
+    protection enforced() const noexcept { return static_cast<protection>(note_.on); }
 
 private:
     void on_read(std::error_code ec, std::size_t bytes) noexcept override;
@@ -184,7 +184,7 @@ private:
     std::uint64_t generation_;
     clock::time_point born_{};
     link_terms terms_{};
-    protection enforced_ = protection::none;
+    ready_note note_{};
     detail::held_items held_;
     bool spent_ = false;
     inbox inbox_{page_, *this};

@@ -86,7 +86,7 @@ void link::judge() noexcept
         const item_run one = pop_front();
         tell_start(one, inbox_.answered(), *owner);
         inbox_.skip();
-        failure why = blame({end_, reason_, detail_, terms_.rules}, page_, pid(), is_target);
+        failure why = blame({end_, reason_, detail_, terms_.rules, std::chrono::seconds{note_.cpu_seconds}}, page_, pid(), is_target);
         why.index = one.first;
         why.attempts = one.attempt + 1;
         if (n == 1)

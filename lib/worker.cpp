@@ -16,6 +16,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cxxabi.h>
+#include <limits>
 #include <new>
 #include <optional>
 #include <typeinfo>
@@ -71,11 +72,11 @@ private:
 
     [[noreturn]] void work()
     {
-        const protection on = shut_in();
+        const ready_note note{static_cast<std::uint32_t>(shut_in()), cpu_seconds()};
         page_.pid.store(static_cast<std::uint32_t>(::getpid()), std::memory_order_release);
         // Now, before any f has run: later the parent could not believe it.
-        std::array<std::byte, sizeof on> payload;
-        store(payload.data(), on);
+        std::array<std::byte, sizeof note> payload;
+        store(payload.data(), note);
         replies_.add(reply_kind::ready, 0, 0, {{byte_view{payload}}});
         replies_.flush();
         for (;;) {
@@ -118,6 +119,15 @@ private:
         catch (...) {
             give_up();
         }
+    }
+
+    std::uint32_t cpu_seconds() const noexcept
+    {
+        const sandbox_rules* const rules = setup_.life.rules;
+        rlimit most{};
+        if (!rules || rules->wanted.cpu.count() == 0 || ::getrlimit(RLIMIT_CPU, &most) != 0 || most.rlim_max == RLIM_INFINITY)
+            return 0;
+        return static_cast<std::uint32_t>(std::min<rlim_t>(most.rlim_max, std::numeric_limits<std::uint32_t>::max()));
     }
 
     /// Precondition: an exception is being handled.

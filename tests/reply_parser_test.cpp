@@ -162,7 +162,7 @@ TEST_CASE("a header that lies is told before anything is allocated for it", "[re
         {"2^63", with([](auto& h) { h.size = std::uint64_t{1} << 63; })},
         {"2^64 - 1", with([](auto& h) { h.size = ~std::uint64_t{0}; })},
         {"2^64 - 16", with([](auto& h) { h.size = ~std::uint64_t{0} - 15; })},
-        {"ready, and more", with([](auto& h) { h.kind = reply_kind::ready, h.size = sizeof(std::uint32_t) + 1; })},
+        {"ready, and more", with([](auto& h) { h.kind = reply_kind::ready, h.size = sizeof(ready_note) + 1; })},
         {"a long report", with([](auto& h) { h.kind = reply_kind::threw, h.size = max_report + 1; })},
     };
     const byte_buffer first = stream_of({3});

@@ -4,6 +4,7 @@
 #include "support/faults.hpp"
 #include "support/probes.hpp"
 #include "support/seccomp.hpp"
+#include "support/shared.hpp"
 #include "support/work.hpp"
 
 #include "system_call_filter.hpp"
@@ -15,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cctype>
 #include <cstring>
 #include <memory>
@@ -292,6 +294,67 @@ TEST_CASE("processor time is limited, whatever an item does about it", "[sandbox
     REQUIRE(!outcome);
     CHECK(outcome.error().limit == limited::cpu);
     CHECK(outcome.error().signal == SIGKILL);
+}
+
+namespace {
+
+int computes_80_ms(int)
+{
+    const auto so_far = [] {
+        timespec used{};
+        ::clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+        return used.tv_sec * 1'000 + used.tv_nsec / 1'000'000;
+    };
+    for (const auto end = so_far() + 80; so_far() < end;) {
+    }
+    return ::getpid();
+}
+
+std::atomic<int>* hanging = nullptr; // pid of the worker
+
+int tells_its_pid_and_hangs(int)
+{
+    *hanging = ::getpid();
+    test::hang();
+}
+
+} // namespace
+
+// What a worker has used in its life says nothing about its last item.
+TEST_CASE("a worker that was killed from outside has not taken too much processor time", "[sandbox]")
+{
+    const test::leaves_nothing nothing;
+    const test::shared<std::atomic<int>> pid;
+    policy p;
+    p.level = containment::limits;
+    p.memory = 0;
+    struct row {
+        std::chrono::milliseconds cpu;
+        int in_init, in_items; // of 80 ms
+    };
+    for (const row& r : {row{100ms, 0, 4}, row{5ms, 16, 0}}) {
+        INFO("policy::cpu of " << r.cpu.count() << " ms");
+        p.cpu = r.cpu;
+        *(hanging = &*pid) = 0;
+        asio::io_context context{1};
+        const auto computes = [&] {
+            for (int i = 0; i < r.in_init; ++i)
+                computes_80_ms(0);
+            return 0;
+        };
+        cofork::pool pool{context, {.workers = 1, .init = computes, .sandbox = p}};
+        for (const int by : test::run(context, cofork::parallel(pool, computes_80_ms, test::numbers(r.in_items))))
+            CHECK(by == pool.worker_states().at(0).pid);
+        test::started<std::vector<cofork::outcome<int>>> call{
+            context, cofork::try_parallel(pool, tells_its_pid_and_hangs, test::numbers(1))};
+        REQUIRE(test::run_until(context, [&] { return *pid != 0; }));
+        REQUIRE(::kill(*pid, SIGKILL) == 0);
+        const auto lost = call.finish();
+        REQUIRE(!lost[0]);
+        CHECK(lost[0].error().kind == failure_kind::crashed);
+        CHECK(lost[0].error().signal == SIGKILL);
+        CHECK(lost[0].error().limit == limited::none);
+    }
 }
 
 TEST_CASE("an item that does not fit into the memory of its worker fails alone", "[sandbox][F83]")
