@@ -331,6 +331,18 @@ TEST_CASE("workers that grow are replaced, and no item is lost", "[pool][life][F
     CHECK(pool.stats().killed == 0);
 }
 
+// What the program had counts for no worker.
+TEST_CASE("a worker that does not grow stays, however large the program is", "[pool][life][F53]")
+{
+    const test::leaves_nothing nothing;
+    const std::vector<char> ballast(std::size_t{64} << 20, 'x');
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .max_growth = std::size_t{16} << 20}};
+    const auto pids = test::run(context, cofork::parallel(pool, pid_of_worker, test::numbers(200), {.chunk = 1}));
+    CHECK(distinct(pids).size() == 1);
+    CHECK(ballast.back() == 'x');
+}
+
 TEST_CASE("a pool changes its size while it works, and loses nothing", "[pool][life][F54]")
 {
     const test::leaves_nothing nothing;

@@ -372,6 +372,31 @@ TEST_CASE("an item that does not fit into the memory of its worker fails alone",
     CHECK(*outcomes[2] == 2);
 }
 
+namespace {
+
+int takes_mib(int count)
+{
+    const std::vector<char> much(static_cast<std::size_t>(count) << 20, 'x');
+    const volatile char* const last = &much.back(); // volatile: else clang leaves it out
+    return *last;
+}
+
+} // namespace
+
+// A limit that counted what the program had before would leave an item of a large program nothing.
+TEST_CASE("memory is counted from what a worker has before its first item", "[sandbox][F83]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    const std::vector<char> ballast(std::size_t{300} << 20, 'x');
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .sandbox = small(containment::limits)}};
+    CHECK(test::run(context, cofork::run(pool, takes_mib, 64)) == ballast.back());
+    const auto outcome = test::run(context, cofork::try_run(pool, takes_mib, 300));
+    REQUIRE(!outcome);
+    CHECK(outcome.error().limit == limited::memory);
+}
+
 TEST_CASE("files that are named can be read, and only read", "[sandbox]")
 {
     require_root_without_sanitizer();
