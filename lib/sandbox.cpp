@@ -3,6 +3,7 @@
 #include "owned_fd.hpp"
 #include "threads.hpp"
 
+#include <array>
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
@@ -138,6 +139,9 @@ private:
             most = now.rlim_max;
         const rlimit both{most, most};
         require(::setrlimit(static_cast<__rlimit_resource>(resource), &both), what);
+        now = {RLIM_INFINITY, RLIM_INFINITY}; // what a filter around the program answers changes nothing
+        if (::getrlimit(static_cast<__rlimit_resource>(resource), &now) != 0 || now.rlim_cur != most || now.rlim_max != most)
+            throw sandbox_unavailable{std::string{"sandbox: "} + what + ": it is not what it was set to"};
     }
 
     void limit_amounts()
@@ -189,13 +193,16 @@ private:
 
     void leave_namespaces()
     {
-        const ino_t before = inode_of("/proc/self/ns/net");
+        constexpr std::array names{"/proc/self/ns/net", "/proc/self/ns/ipc"};
+        const std::array before{inode_of(names[0]), inode_of(names[1])};
         constexpr int spaces = CLONE_NEWNET | CLONE_NEWIPC;
         if (::unshare(spaces) < 0) // without the right to do so, we have it in a user namespace of our own
             require(::unshare(CLONE_NEWUSER | spaces), "namespaces (unshare(2))");
         rearm_death();
-        if (before != 0 && inode_of("/proc/self/ns/net") == before)
-            throw sandbox_unavailable{"sandbox: namespaces: the network is still the program's"};
+        for (std::size_t i = 0; i < names.size(); ++i) {
+            if (before[i] == 0 || inode_of(names[i]) == before[i])
+                throw sandbox_unavailable{std::string{"sandbox: namespaces: no other "} + names[i]};
+        }
     }
 
     void leave_user()
@@ -236,8 +243,11 @@ private:
         require(::syscall(SYS_landlock_restrict_self, set.get(), 0), "landlock");
         if (owned_fd{::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC)} && !readable("/"))
             throw sandbox_unavailable{"sandbox: landlock: files can still be opened"};
-        if (version >= landlock_with_scope)
-            on_ = on_ | protection::signals;
+        if (version < landlock_with_scope)
+            return;
+        if (::kill(parent_, 0) == 0 || errno != EPERM)
+            throw sandbox_unavailable{"sandbox: landlock: signals still reach the program's processes"};
+        on_ = on_ | protection::signals;
     }
 
     static std::size_t size_of(long version) noexcept
@@ -278,9 +288,17 @@ private:
             each.k = each.k == own_pid_placeholder ? mine : each.k;
         const sock_fprog program{static_cast<unsigned short>(filter_.size()), filter_.data()};
         require(::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &program), "seccomp");
-        // Without the filter the answer is EISDIR.
-        if (wanted_.level >= containment::strict && (::syscall(SYS_openat, AT_FDCWD, "/", O_WRONLY) != -1 || errno != EACCES))
+        if (!is_filtered())
             throw sandbox_unavailable{"sandbox: seccomp: system calls are not filtered"};
+    }
+
+    /// Both calls fail without the filter, too, in another way: EISDIR, and EINVAL since handlers of signals are shared by those
+    /// alone who share memory.
+    bool is_filtered() const
+    {
+        if (wanted_.level >= containment::strict)
+            return ::syscall(SYS_openat, AT_FDCWD, "/", O_WRONLY) == -1 && errno == EACCES;
+        return ::syscall(SYS_clone, CLONE_SIGHAND, nullptr, nullptr, nullptr, 0) == -1 && errno == EAGAIN;
     }
 
     const policy& wanted_;

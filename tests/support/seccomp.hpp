@@ -22,8 +22,16 @@ namespace test {
 /// All that io_uring has: set-up, entering, registration.
 inline constexpr std::array io_uring_calls{SYS_io_uring_setup, SYS_io_uring_enter, SYS_io_uring_register};
 
-/// From now on these system calls fail with `error` in every thread of this process; false when the kernel refuses the
-/// filter. Native calls only: another architecture's numbers are not looked at.
+/// In every thread of this process, for ever; false when the kernel refuses it.
+inline bool add_filter(std::vector<sock_filter>& program)
+{
+    const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
+    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+        && ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0;
+}
+
+/// From now on these system calls fail with `error`; with 0 they do nothing, and say that all went well. False when the kernel
+/// refuses the filter. Native calls only: another architecture's numbers are not looked at.
 template <typename Calls>
 bool forbid(const Calls& calls, int error)
 {
@@ -33,9 +41,21 @@ bool forbid(const Calls& calls, int error)
         program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)));
     }
     program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
-    const sock_fprog filter{static_cast<unsigned short>(program.size()), program.data()};
-    return ::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-        && ::syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &filter) == 0;
+    return add_filter(program);
+}
+
+/// From now on every process seems to be in reach of kill(2), for who only asks, by signal 0.
+inline bool pretend_to_reach_all()
+{
+    std::vector<sock_filter> program{
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, std::uint32_t{SYS_kill}, 0, 3),
+        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, args) + sizeof(std::uint64_t)),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 0, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO),
+        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+    };
+    return add_filter(program);
 }
 
 /// Runs `body` in a forked child, which must not use Catch2's assertions, and gives what it returns: the child's
