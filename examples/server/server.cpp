@@ -13,12 +13,14 @@
 #include <asio/io_context.hpp>
 #include <asio/ip/tcp.hpp>
 #include <asio/read_until.hpp>
+#include <asio/redirect_error.hpp>
 #include <asio/signal_set.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/write.hpp>
 
 #include <cstdlib>
 #include <iostream>
+#include <set>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -48,10 +50,17 @@ static asio::awaitable<std::string> answer(cofork::pool& pool, int x)
     co_return result ? *result : describe(result.error()) + "\n";
 }
 
-static asio::awaitable<void> serve(cofork::pool& pool, tcp::socket client)
+/// `idle`: connections that have not asked yet.
+static asio::awaitable<void> serve(cofork::pool& pool, tcp::socket client, std::set<tcp::socket*>& idle)
 {
     std::string request;
-    co_await asio::async_read_until(client, asio::dynamic_buffer(request, 8192), "\r\n\r\n", asio::use_awaitable);
+    std::error_code failed;
+    idle.insert(&client);
+    co_await asio::async_read_until(
+        client, asio::dynamic_buffer(request, 8192), "\r\n\r\n", asio::redirect_error(asio::use_awaitable, failed));
+    idle.erase(&client);
+    if (failed)
+        co_return;
     std::string status = "200 OK";
     std::string body;
     try {
@@ -66,20 +75,22 @@ static asio::awaitable<void> serve(cofork::pool& pool, tcp::socket client)
     co_await asio::async_write(client, asio::buffer(reply), asio::use_awaitable);
 }
 
-static asio::awaitable<void> accept_all(cofork::pool& pool, tcp::acceptor& acceptor)
+static asio::awaitable<void> accept_all(cofork::pool& pool, tcp::acceptor& acceptor, std::set<tcp::socket*>& idle)
 {
     for (;;) {
         auto client = co_await acceptor.async_accept(asio::use_awaitable);
-        asio::co_spawn(acceptor.get_executor(), serve(pool, std::move(client)), asio::detached);
+        asio::co_spawn(acceptor.get_executor(), serve(pool, std::move(client), idle), asio::detached);
     }
 }
 
 /// Takes no more connections, lets what is being worked on end, for ten seconds at most, and then the workers.
-static asio::awaitable<void> end_well(cofork::pool& pool, tcp::acceptor& acceptor)
+static asio::awaitable<void> end_well(cofork::pool& pool, tcp::acceptor& acceptor, std::set<tcp::socket*>& idle)
 {
     asio::signal_set stop{acceptor.get_executor(), SIGINT, SIGTERM};
     co_await stop.async_wait(asio::use_awaitable);
     acceptor.close();
+    for (tcp::socket* client : idle)
+        client->close(); // has asked nothing, and would keep us here
     asio::steady_timer patience{acceptor.get_executor(), 10s};
     patience.async_wait([&](std::error_code ec) {
         if (!ec)
@@ -98,7 +109,8 @@ int main(int argc, char** argv)
     tcp::acceptor acceptor{context, {asio::ip::address_v4::loopback(), port}};
     std::cout << "listening on http://localhost:" << acceptor.local_endpoint().port() << "/" << std::endl;
 
-    asio::co_spawn(context, accept_all(pool, acceptor), asio::detached);
-    asio::co_spawn(context, end_well(pool, acceptor), asio::detached);
+    std::set<tcp::socket*> idle;
+    asio::co_spawn(context, accept_all(pool, acceptor, idle), asio::detached);
+    asio::co_spawn(context, end_well(pool, acceptor, idle), asio::detached);
     context.run();
 }
