@@ -16,11 +16,13 @@
 
 #include <algorithm>
 #include <array>
-#include <cassert>
 #include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <optional>
+
+#undef NDEBUG // an assertion that fails is one of the ways to die
+#include <cassert>
 
 /// Not in the unnamed namespace: there the optimiser knows of one implementation only, and calls that.
 namespace too_early {
@@ -120,6 +122,7 @@ constexpr way ways[] = {
     {"exit(3)", [] { std::exit(3); }, 0, 3},
     {"quick_exit(4)", [] { std::quick_exit(4); }, 0, 1}, // a handler of quick_exit is not told the status
     {"abort", [] { std::abort(); }, SIGABRT, -1},
+    {"fails an assertion", [] { assert(false); }, SIGABRT, -1},
     {"std::terminate", [] { std::terminate(); }, SIGABRT, -1},
     {"throws from noexcept", throw_from_noexcept, SIGABRT, -1},
     {"calls a pure virtual function", [] { too_early::concrete{}; }, SIGABRT, -1},
