@@ -9,6 +9,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import signal
 import socket
@@ -37,6 +38,14 @@ def png(width, height, colour=(200, 30, 60), depth=8):
     packer = zlib.compressobj(1)
     data = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
     head = struct.pack(">IIBBBBB", width, height, depth, 2 if depth == 8 else 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def noise(width, height, seed):
+    """A PNG whose pixels no encoder finds a pattern in: its copies in other formats are long."""
+    dice = random.Random(seed)
+    data = zlib.compress(b"".join(b"\0" + dice.randbytes(3 * width) for _ in range(height)))
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -153,6 +162,13 @@ class Case(unittest.TestCase):
         for name, data in files.items():
             (self.folder / name).parent.mkdir(exist_ok=True)
             (self.folder / name).write_bytes(data)
+
+    def refused(self, server, name, statuses=(413, 422)):
+        """Asks for a picture that is none: the answer tells why, and the next request works."""
+        status, _, text = server.get("/thumb/" + name)
+        self.assertIn(status, statuses, (name, text[:100]))
+        self.assertRegex(text, rb"^" + re.escape(name.encode()) + rb": [^\n]{5,}\n$")
+        self.assertEqual(server.get("/thumb/small.png")[0], 200)
 
     def serve(self, *options, folder=None):
         server = Running(folder or self.folder, *options)

@@ -11,6 +11,7 @@ import ctypes
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -25,7 +26,7 @@ import zlib
 sys.dont_write_bytecode = True  # not into the sources
 
 import image_server_case
-from image_server_case import BOMB, HOSTILE, LIMIT, LONG, Case, InBackground, can_be_strict, size_of, until
+from image_server_case import BOMB, HOSTILE, LIMIT, LONG, Case, InBackground, can_be_strict, noise, size_of, until
 from image_server_page import Browser
 
 SERVER = MEASURE = ""
@@ -81,6 +82,38 @@ class Thumbs(Case):
             got, _, text = server.get("/thumb/" + name)
             self.assertEqual((got, name in text.decode(), reason.lower() in text.decode().lower()), (status, True, True), (name, text))
             self.assertEqual(server.get("/thumb/red.png?w=50")[0], 200)
+        self.assertEqual(server.state()["killed"], 0)
+
+    def test_a_picture_that_is_cut_anywhere_is_refused(self):
+        self.add({"noise.png": noise(64, 48, seed=1)})
+        server, cuts = self.serve(), []
+        for kind in ("jpeg", "webp", "png"):
+            status, _, whole = server.get(f"/thumb/noise.png?w=64&as={kind}")
+            self.assertEqual((status, size_of(whole), len(whole) > 500), (200, (64, 48), True), kind)
+            self.add({"whole." + kind: whole})
+            end = len(whole) - 1 if whole.endswith(b"\0") else len(whole)  # a WebP may be filled up with a byte
+            for at in (1, 4, 12, 20, 30, end // 10, end // 4, end // 2, end * 3 // 4, end * 9 // 10, end - 10, end - 2, end - 1):
+                cuts.append(f"cut-{at}.{kind}")
+                self.add({cuts[-1]: whole[:at]})
+        self.assertEqual(server.end(), 0)
+        server = self.serve("--workers", "1")  # another: a server knows the photographs that it found
+        for kind in ("jpeg", "webp", "png"):
+            self.assertEqual(size_of(server.get("/thumb/whole." + kind)[2]), (64, 48))
+        for name in cuts:
+            self.refused(server, name)
+        self.assertEqual(server.state()["killed"], 0)
+
+    def test_random_bytes_are_refused_whatever_they_call_themselves(self):
+        files = {}
+        for seed in range(30):
+            dice = random.Random(seed)
+            for kind, begin in (("jpg", b"\xff\xd8\xff"), ("png", b"\x89PNG\r\n\x1a\n"), ("webp", b"RIFF\xf8\x1f\0\0WEBPVP8")):
+                some = dice.randbytes(dice.choice((1, 20, 300, 8000)))
+                files |= {f"{seed}.{kind}": some, f"begun-{seed}.{kind}": begin + some}
+        self.add(files)
+        server = self.serve("--workers", "1")
+        for name in files:
+            self.refused(server, name)
         self.assertEqual(server.state()["killed"], 0)
 
     def test_a_bomb_that_is_let_in_meets_the_limit_on_memory(self):
