@@ -415,3 +415,22 @@ TEST_CASE("large items travel", "[input]")
     for (std::size_t i = 0; i < items.size(); ++i)
         CHECK(sizes[i] == items[i].size());
 }
+
+TEST_CASE("an item of 256 MiB travels to a pool", "[input][large]")
+{
+    const test::leaves_nothing guard;
+    constexpr std::size_t size = std::size_t{test::forks_are_slow ? 32 : 256} << 20;
+    asio::io_context context;
+    cofork::pool pool{context, {.workers = 1}};
+    std::vector<std::string> items(1, std::string(size, 'x'));
+    items[0].front() = 'a';
+    items[0][size / 2] = 'm';
+    items[0].back() = 'z';
+    const auto marks = [](const std::string& s) {
+        return std::string{s.front(), s[s.size() / 2], s.back()} + std::to_string(s.size());
+    };
+
+    CHECK(test::run(context, cofork::parallel(pool, marks, items)) == std::vector{"amz" + std::to_string(size)});
+    const auto left = [](int item) { return item; };
+    CHECK(test::run(context, cofork::parallel(pool, left, test::numbers(3))) == test::numbers(3));
+}
