@@ -282,7 +282,7 @@ private:
         if (sanitized)
             throw sandbox_unavailable{"sandbox: seccomp: a sanitizer needs system calls that it forbids"};
         if (filter_.empty())
-            throw sandbox_unavailable{"sandbox: seccomp: this cofork was built without libseccomp"};
+            throw sandbox_unavailable{"sandbox: seccomp: this cofork was built without libseccomp, or the kernel refuses seccomp(2)"};
         const auto mine = static_cast<std::uint32_t>(::getpid());
         for (sock_filter& each : filter_)
             each.k = each.k == own_pid_placeholder ? mine : each.k;

@@ -539,13 +539,16 @@ TEST_CASE("where a part of the sandbox cannot be had, workers do not run without
         // Who believes what such a call answers has nothing.
         lack{"RLIMIT_FSIZE", {SYS_prlimit64}, limits, protection::amounts, 0},
         lack{"no new privileges", {SYS_prctl}, limits, protection::no_privileges, 0},
-        lack{"seccomp", {SYS_seccomp}, limits, protection::system_calls, 0},
-        lack{"seccomp", {SYS_seccomp}, strict, protection::system_calls, 0},
+        lack{"system calls are not filtered", {SYS_seccomp}, limits, protection::system_calls, 0},
+        lack{"system calls are not filtered", {SYS_seccomp}, strict, protection::system_calls, 0},
         lack{"files can still be opened", {SYS_landlock_restrict_self}, strict, protection::files | protection::signals, 0},
         lack{"signals still reach", {SYS_kill}, strict, protection::signals, 0},
         lack{"namespaces", {SYS_unshare}, isolated, protection::namespaces, 0},
         lack{"another user", {SYS_setresuid}, isolated, protection::user, 0},
     };
+    policy any;
+    any.level = strict;
+    cofork::detail::make_rules(any); // libseccomp asks the kernel once what it can, and must not get these answers
     for (const lack& each : lacks) {
         if (each.calls[0] == SYS_kill && !landlock_has_scopes())
             continue;
