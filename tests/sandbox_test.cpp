@@ -7,6 +7,7 @@
 #include "support/shared.hpp"
 #include "support/work.hpp"
 
+#include "owned_fd.hpp"
 #include "system_call_filter.hpp"
 
 #include <cofork/error.hpp>
@@ -96,6 +97,11 @@ constexpr std::array golden{
 int try_probe(int index)
 {
     return golden[static_cast<std::size_t>(index)].attempt();
+}
+
+bool landlock_has_scopes()
+{
+    return ::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1 /* the version */) >= 6;
 }
 
 /// A port that is listened on, for as long as it lives.
@@ -445,6 +451,33 @@ TEST_CASE("the network is out of reach even for an item that may use sockets", "
     CHECK(connecting(containment::isolated) != 0);
 }
 
+TEST_CASE("signals and abstract sockets of the program are out of reach even for an item that may use them", "[sandbox][F82]")
+{
+    require_root_without_sanitizer();
+    if (!landlock_has_scopes())
+        SKIP("landlock keeps no signals and sockets apart before Linux 6.12");
+    const test::leaves_nothing nothing;
+    program = ::getpid();
+    const sockaddr_un name = abstract_name();
+    const cofork::detail::owned_fd there{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    REQUIRE(::bind(there.get(), reinterpret_cast<const sockaddr*>(&name), sizeof name) == 0);
+    REQUIRE(::listen(there.get(), 100) == 0);
+    for (const bool shut_in : {false, true}) {
+        asio::io_context context{1};
+        policy p;
+        p.level = shut_in ? containment::strict : containment::limits;
+        p.system_calls = {"socket", "connect", "kill", "tgkill"};
+        cofork::pool pool{context, {.workers = 1, .sandbox = p}};
+        const auto tried = [&](int (*f)(int)) { return test::run(context, cofork::run(pool, f, 0)); };
+        const int expected = shut_in ? EPERM : done;
+        CHECK(tried([](int) { return connects_to_an_abstract_name(); }) == expected);
+        CHECK(tried([](int) { return signals_the_program(); }) == expected);
+        CHECK(tried([](int) { return signals_a_thread_of_the_program(); }) == expected);
+        CHECK(tried([](int) { return signals_itself(); }) == done);
+        CHECK(has(pool.enforced(), protection::signals) == shut_in);
+    }
+}
+
 TEST_CASE("a forbidden system call is named", "[sandbox]")
 {
     require_root_without_sanitizer();
@@ -515,11 +548,6 @@ std::string complaint_without(const lack& lacks)
     if (test::run(context, cofork::run(pool, test::twice, 1)) != 2)
         return "degraded, it does not work";
     return (pool.enforced() & lacks.missing) != protection::none ? "enforces what it cannot" : "";
-}
-
-bool landlock_has_scopes()
-{
-    return ::syscall(SYS_landlock_create_ruleset, nullptr, 0, 1 /* the version */) >= 6;
 }
 
 } // namespace

@@ -99,6 +99,26 @@ inline int binds_an_abstract_name()
     return why;
 }
 
+/// That the program listens on.
+inline sockaddr_un abstract_name()
+{
+    sockaddr_un name{};
+    name.sun_family = AF_UNIX;
+    std::memcpy(name.sun_path + 1, &program, sizeof program);
+    return name;
+}
+
+inline int connects_to_an_abstract_name()
+{
+    const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return errno;
+    const sockaddr_un there = abstract_name();
+    const int why = result(::connect(fd, reinterpret_cast<const sockaddr*>(&there), sizeof there));
+    ::close(fd);
+    return why;
+}
+
 inline int signals_the_program() { return result(::kill(program, 0)); }
 inline int signals_everybody() { return result(::kill(-1, 0)); }
 inline int signals_a_thread_of_the_program() { return result(::syscall(SYS_tgkill, program, program, 0)); }
