@@ -24,6 +24,8 @@
 #include <random>
 #include <thread>
 
+#include <grp.h>
+
 namespace {
 
 using namespace std::chrono_literals;
@@ -597,6 +599,41 @@ TEST_CASE("where a part of the sandbox cannot be had, workers do not run without
         INFO(each.what << " where the call gives " << each.error);
         CHECK(test::complaint_of_child([&] { return complaint_without(each); }) == "");
     }
+}
+
+namespace {
+
+/// From root to somebody without rights, as a program that such a user has started.
+bool becomes_a_normal_user()
+{
+    constexpr uid_t somebody = 65533; // not the one that a worker of root becomes
+    return ::setgroups(0, nullptr) == 0 && ::setresgid(somebody, somebody, somebody) == 0
+        && ::setresuid(somebody, somebody, somebody) == 0 && ::prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) == 0;
+}
+
+} // namespace
+
+// Who is not root has the right to other namespaces in a user namespace alone, which administrators switch off.
+TEST_CASE("a normal user's workers are isolated, too", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    const std::string impossible = test::complaint_of_child([]() -> std::string {
+        const bool can = becomes_a_normal_user() && ::unshare(CLONE_NEWUSER | CLONE_NEWNET | CLONE_NEWIPC) == 0;
+        return can ? "" : std::strerror(errno);
+    });
+    if (!impossible.empty())
+        SKIP("no user namespaces here: " << impossible);
+    CHECK(test::complaint_of_child([]() -> std::string {
+        if (!becomes_a_normal_user())
+            return "cannot become one";
+        asio::io_context context{1};
+        cofork::pool pool{context, {.workers = 1, .sandbox = small(containment::isolated)}};
+        if (test::run(context, cofork::run(pool, test::twice, 1)) != 2)
+            return "does not work";
+        const protection on = pool.enforced();
+        return has(on, protection::namespaces | protection::user) ? "" : "enforces " + std::to_string(static_cast<unsigned>(on));
+    }) == "");
 }
 
 // What the kernel's calls bind is the thread that makes them.
