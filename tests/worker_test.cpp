@@ -192,7 +192,7 @@ TEST_CASE("a finished result is in the page before it is written", "[worker][F5]
     REQUIRE(test::eventually([&] { return started_of(r.page().claim) == 2; }));
     // Written or not yet: its bytes are in one place or the other.
     const auto filled = r.page().filled.load();
-    CHECK(r.page().flushed + filled == sizeof(reply_header) + sizeof(cofork::protection) + sizeof(reply_header) + sizeof(int));
+    CHECK(r.page().flushed + filled == sizeof(reply_header) + sizeof(ready_note) + sizeof(reply_header) + sizeof(int));
     if (filled > 0)
         CHECK(load<reply_header>(r.page().out).size == sizeof(int));
 }
