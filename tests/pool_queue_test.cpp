@@ -79,11 +79,11 @@ TEST_CASE("calls beyond max_calls wait for their turn", "[pool][queue]")
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2, .max_calls = 1}};
     std::string over;
-    const std::vector<int> items(10, 5);
+    const std::vector<int> items(10, 50);
     note(context, cofork::parallel(pool, sleeps, items, {.chunk = 1}), 'a', over);
     note(context, cofork::run(pool, sleeps, 1), 'b', over);
     note(context, cofork::run(pool, sleeps, 1, cofork::options{.priority = 1}), 'c', over);
-    note(context, cofork::run(pool, sleeps, 1, cofork::options{.deadline = 10ms}), 'd', over);
+    note(context, cofork::run(pool, sleeps, 1, cofork::options{.deadline = 150ms}), 'd', over);
     context.run_for(1ms);
     context.poll();
     CHECK(pool.stats().calls == 1);

@@ -67,6 +67,16 @@ bool eventually(Condition holds, std::chrono::milliseconds limit = std::chrono::
     return true;
 }
 
+/// ThreadSanitizer has a process of its own for names, once it has looked one up.
+inline bool is_sanitizers_own([[maybe_unused]] const std::string& stat)
+{
+#if defined(__SANITIZE_THREAD__) || TEST_HAS_FEATURE(thread_sanitizer)
+    return stat.find("(llvm-symbolizer)") != std::string::npos;
+#else
+    return false;
+#endif
+}
+
 /// Processes whose parent is this one, zombies among them. Read from /proc, because waitid(2) does not count.
 inline std::vector<pid_t> children()
 {
@@ -85,7 +95,7 @@ inline std::vector<pid_t> children()
             continue; // it ended while we looked
         pid_t parent = 0;
         std::from_chars(line.data() + name_end + 4, line.data() + line.size(), parent);
-        if (parent == ::getpid())
+        if (parent == ::getpid() && !is_sanitizers_own(line))
             found.push_back(pid);
     }
     return found;
