@@ -14,7 +14,6 @@
 #include <algorithm>
 #include <iterator>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 namespace cofork::detail {
@@ -267,25 +266,6 @@ void dispatcher::look_after(const link& target, const call& c, std::size_t items
     }
     if (items > 1 || !target.idle())
         next_look_ = std::min(next_look_, now + crew::patience);
-}
-
-/// An answer is due so soon that sleeping till it comes would take longer. The loop turns, and does what else there is to do;
-/// whoever else wants this processor, which may be the worker, goes first.
-void dispatcher::spin_from(clock::time_point now)
-{
-    spins_until_ = now + spin_;
-    if (spinning_ || crowd_.is_there())
-        return;
-    spinning_ = true;
-    asio::post(strand_, [self = shared_from_this()] {
-        const auto before = clock::now();
-        std::this_thread::yield();
-        const lock held{*self->guard_};
-        self->crowd_.yielded(static_cast<std::uint64_t>((clock::now() - before).count()));
-        self->spinning_ = false;
-        if (!self->released_ && self->crew_.busy() > 0 && clock::now() < self->spins_until_)
-            self->spin_from(self->spins_until_ - self->spin_);
-    });
 }
 
 void dispatcher::spawn_failed(clock::time_point now, const std::system_error& why)

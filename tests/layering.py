@@ -84,6 +84,8 @@ ROOMS = {
     "place_registry": "",
     "dispatcher": "call_queue crew crowd failed_call place_registry process transport",
     "dispatcher_end": "dispatcher failed_call",
+    "dispatcher_spin": "dispatcher",
+    "crew_stats": "crew",
     "serial": "call failed_call place_registry process",
     # wiring
     "secret_region": "",
