@@ -198,6 +198,7 @@ TEST_CASE("an item that kills its worker fails alone, whatever the way", "[fault
     }
     test::still_works(context, pool);
     test::snapshot_works(context);
+    test::runs_dry(context);
 }
 
 TEST_CASE("an item of a snapshot that kills its worker fails alone, whatever the way", "[fault][F1][F11][F12][F13]")
@@ -221,6 +222,7 @@ TEST_CASE("an item of a snapshot that kills its worker fails alone, whatever the
         check_death(all[7].error(), ways[w]);
     }
     test::snapshot_works(context);
+    test::runs_dry(context);
 }
 
 TEST_CASE("several poisoned items of one batch fail, the others succeed once", "[fault][F9]")
@@ -239,6 +241,7 @@ TEST_CASE("several poisoned items of one batch fail, the others succeed once", "
     check_survivors(all, dead);
     CHECK(pool.stats().spawned <= dead.size() + 1);
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("exit in a worker runs none of the program's exit handlers", "[fault][F12]")
@@ -307,6 +310,7 @@ TEST_CASE("workers that are killed while idle are replaced without anybody notic
             CHECK(test::eventually([&] { return std::all_of(idle.begin(), idle.end(), test::is_gone); }));
     }
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("items that a killed worker had not read are started elsewhere, once", "[fault][F4][F7][F73]")
@@ -341,6 +345,7 @@ TEST_CASE("items that a killed worker had not read are started elsewhere, once",
         CHECK(now->starts[0] == 1);
     }
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a result that is complete when its worker is killed is delivered", "[fault][F5]")
@@ -371,6 +376,7 @@ TEST_CASE("a result that is complete when its worker is killed is delivered", "[
         CHECK(*outcome == std::string(static_cast<std::size_t>(size), 'y'));
     }
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 namespace {
@@ -445,6 +451,7 @@ TEST_CASE("of a reply that was cut off at any byte nothing is delivered", "[faul
         }
     }
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("workers that kill each other cost one item each at most", "[fault][F18]")
@@ -480,6 +487,7 @@ TEST_CASE("workers that kill each other cost one item each at most", "[fault][F1
         CHECK(dead >= 1);
         test::still_works(context, pool);
     }
+    test::runs_dry(context);
 }
 
 TEST_CASE("a worker that dies of an earlier item's timer has delivered that item", "[fault][F19]")
@@ -504,6 +512,7 @@ TEST_CASE("a worker that dies of an earlier item's timer has delivered that item
     }
     CHECK(all[1].error().signal == SIGALRM);
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a pool whose nursery is killed makes a new one and loses only what ran", "[fault][nursery]")
@@ -543,4 +552,5 @@ TEST_CASE("a pool whose nursery is killed makes a new one and loses only what ra
     }
     test::still_works(context, pool);
     test::snapshot_works(context);
+    test::runs_dry(context);
 }

@@ -140,6 +140,7 @@ TEST_CASE("an item that hangs ends by its timeout, and its neighbours succeed on
     }
     test::still_works(context, pool);
     test::snapshot_works(context);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a timeout is the item's own, not its batch's", "[fault][F37]")
@@ -155,6 +156,7 @@ TEST_CASE("a timeout is the item's own, not its batch's", "[fault][F37]")
     const auto all = test::run(
         context, cofork::parallel(pool, f, test::numbers(400), {.workers = 1, .timeout = 400ms, .chunk = 400}));
     test::require_twice(all, 400);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a result and its timeout that cross make one outcome", "[fault][F38]")
@@ -184,6 +186,7 @@ TEST_CASE("a result and its timeout that cross make one outcome", "[fault][F38]"
     }
     CHECK(late > 0);
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("results that wait for a parent which is late do not time out", "[fault][F38][F39]")
@@ -208,6 +211,7 @@ TEST_CASE("results that wait for a parent which is late do not time out", "[faul
     const auto all = call.finish();
     for (const auto& outcome : all)
         CHECK(outcome.has_value());
+    test::runs_dry(context);
 }
 
 TEST_CASE("a worker that waits because nobody reads its results is not late", "[fault][F40]")
@@ -233,6 +237,7 @@ TEST_CASE("a worker that waits because nobody reads its results is not late", "[
         CHECK(*all[i] == std::string(400'000, static_cast<char>('a' + i)));
     }
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("large items and large results cross without a deadlock", "[fault][F42]")
@@ -253,6 +258,7 @@ TEST_CASE("large items and large results cross without a deadlock", "[fault][F42
     for (std::size_t i = 0; i < all.size(); ++i)
         CHECK(all[i] == std::string(items[i].rbegin(), items[i].rend()));
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a million items at once take no memory in the parent before their turn", "[fault][F41]")
@@ -277,6 +283,7 @@ TEST_CASE("a million items at once take no memory in the parent before their tur
     if (!test::forks_are_slow) // AddressSanitizer keeps what is freed for a while
         CHECK(peak_kib() - before < 100 * 1024);
     test::still_works(context, pool);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a consumer that stops reading stops the starts", "[fault][F41]")
@@ -305,4 +312,5 @@ TEST_CASE("a consumer that stops reading stops the starts", "[fault][F41]")
         CHECK(now->finished <= 17);
     }
     test::still_works(context, pool);
+    test::runs_dry(context);
 }

@@ -86,6 +86,7 @@ TEST_CASE("all verbs work in a pool, call after call", "[pool]")
     CHECK(pool.stats().done == 3 * 1502);
     CHECK(pool.stats().spawned <= 2);
     CHECK(pool.stats().busy == 0);
+    test::runs_dry(context);
 }
 
 TEST_CASE("workers stay between calls", "[pool]")
@@ -99,6 +100,7 @@ TEST_CASE("workers stay between calls", "[pool]")
     CHECK(first == second);
     CHECK(first != ::getpid());
     CHECK(pool.stats().spawned == 1);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a pool's workers see the memory of the moment when it was made", "[pool]")
@@ -111,6 +113,7 @@ TEST_CASE("a pool's workers see the memory of the moment when it was made", "[po
     value = 2;
     CHECK(test::run(context, cofork::run(pool, [] { return value; })) == 1);
     CHECK(test::run(context, cofork::run([] { return value; })) == 2);
+    test::runs_dry(context);
 }
 
 TEST_CASE("items and results of all kinds travel", "[pool]")
@@ -133,6 +136,7 @@ TEST_CASE("items and results of all kinds travel", "[pool]")
     CHECK(results[0].empty());
     CHECK(results[1].at("a") == 3);
     CHECK(results[1].at(std::string(10'000, 'x')) == 3);
+    test::runs_dry(context);
 }
 
 TEST_CASE("by_bytes carries plain captures to a pool", "[pool]")
@@ -149,6 +153,7 @@ TEST_CASE("by_bytes carries plain captures to a pool", "[pool]")
         cofork::parallel(pool, cofork::by_bytes([factor, offset](int x) { return factor * x + offset; }), items));
 
     CHECK(results[99] == 1297);
+    test::runs_dry(context);
 }
 
 TEST_CASE("each worker makes its state once, and f gets it as its first argument", "[pool][init]")
@@ -184,6 +189,7 @@ TEST_CASE("each worker makes its state once, and f gets it as its first argument
     const auto uses = [](state& s, int) { return s.uses; };
     CHECK(test::run(context, cofork::run(pool, uses, 0)) > 0); // it lives as long as the worker
     CHECK(test::run(context, cofork::run(pool, test::square, 3)) == 9); // f need not take it
+    test::runs_dry(context);
 }
 
 TEST_CASE("an f whose state the pool does not make is refused", "[pool][init]")
@@ -199,6 +205,7 @@ TEST_CASE("an f whose state the pool does not make is refused", "[pool][init]")
     CHECK(error_of(context, cofork::parallel(without, f, items)) == cofork::errc::invalid_options);
     CHECK(error_of(context, cofork::parallel(of_ints, f, items)) == cofork::errc::invalid_options);
     CHECK(test::run(context, cofork::parallel(of_ints, g, items)) == std::vector<int>{5, 6, 7});
+    test::runs_dry(context);
 }
 
 TEST_CASE("an init that throws or crashes fails the call, not the program", "[pool][init][fault][F50]")
@@ -223,6 +230,7 @@ TEST_CASE("an init that throws or crashes fails the call, not the program", "[po
         cofork::pool pool{context, {.workers = 2, .init = []() -> int { std::abort(); }}};
         CHECK(error_of(context, cofork::parallel(pool, test::square, items)) == cofork::errc::boot_failed);
     }
+    test::runs_dry(context);
 }
 
 namespace {
@@ -250,6 +258,7 @@ TEST_CASE("an init that fails the first times and then works is not noticed", "[
     const auto items = test::numbers(50);
     CHECK(test::run(context, cofork::parallel(pool, test::square, items)).back() == test::square(49));
     CHECK(tries->load() > 3);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a worker is replaced after max_items", "[pool][F53]")
@@ -268,6 +277,7 @@ TEST_CASE("a worker is replaced after max_items", "[pool][F53]")
         ++uses[pid];
     for (const auto& [pid, n] : uses)
         CHECK(n <= max_items);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a fresh pool gives every item a process of its own", "[pool]")
@@ -280,6 +290,7 @@ TEST_CASE("a fresh pool gives every item a process of its own", "[pool]")
 
     const auto pids = test::run(context, cofork::parallel(pool, pid_of_worker, items, {.chunk = chunk}));
     CHECK(std::set<int>(pids.begin(), pids.end()).size() == 20);
+    test::runs_dry(context);
 }
 
 TEST_CASE("fresh gives every item of one call a process of its own, also in a pool", "[pool]")
@@ -325,6 +336,7 @@ TEST_CASE("a crash costs a pool one item and one worker", "[pool][fault]")
     const auto stats = pool.stats();
     CHECK(stats.killed >= 3);
     CHECK(stats.ended >= 6);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a worker that is killed while it idles is replaced", "[pool][fault]")
@@ -338,6 +350,7 @@ TEST_CASE("a worker that is killed while it idles is replaced", "[pool][fault]")
     const int second = test::run(context, cofork::run(pool, pid_of_worker, 0));
     CHECK(first != second);
     CHECK(test::run(context, cofork::parallel(pool, test::square, test::numbers(20))).size() == 20);
+    test::runs_dry(context);
 }
 
 TEST_CASE("an idle pool gives its context no work", "[pool]")
@@ -351,6 +364,7 @@ TEST_CASE("an idle pool gives its context no work", "[pool]")
     context.run_for(test::long_enough);
     CHECK(context.stopped());
     CHECK(pool.stats().workers > 0);
+    test::runs_dry(context);
 }
 
 TEST_CASE("several calls share a pool, and a long one does not hold up a short one", "[pool]")
@@ -377,6 +391,7 @@ TEST_CASE("several calls share a pool, and a long one does not hold up a short o
     CHECK_FALSE(over);
     CHECK(test::run_until(context, [&] { return over; }));
     CHECK(first_ended == cofork::errc::deadline);
+    test::runs_dry(context);
 }
 
 TEST_CASE("options::workers caps what a call takes of a pool", "[pool]")
@@ -396,6 +411,7 @@ TEST_CASE("options::workers caps what a call takes of a pool", "[pool]")
     };
     test::run(context, cofork::parallel(pool, f, test::numbers(16), {.workers = 2}));
     CHECK(shared->most == 2);
+    test::runs_dry(context);
 }
 
 TEST_CASE("close() ends calls in progress, reaps, and refuses new ones", "[pool][close]")
@@ -429,6 +445,7 @@ TEST_CASE("close() ends calls in progress, reaps, and refuses new ones", "[pool]
         CHECK(error_of(context, cofork::run(*pool, test::square, 1)) == cofork::errc::pool_closed);
         CHECK(error_of(context, cofork::parallel(*pool, test::square, test::numbers(9))) == cofork::errc::pool_closed);
     }
+    test::runs_dry(context);
 }
 
 TEST_CASE("a pool may be closed from a callback of its own call", "[pool][close]")
@@ -444,6 +461,7 @@ TEST_CASE("a pool may be closed from a callback of its own call", "[pool][close]
     };
     CHECK(error_of(context, cofork::parallel(pool, f, test::numbers(100), {.on_error = close})) == cofork::errc::pool_closed);
     CHECK(test::run_until(context, [] { return test::children().empty(); }));
+    test::runs_dry(context);
 }
 
 TEST_CASE("async_drain lets calls in progress end, and refuses new ones", "[pool][close]")
@@ -477,6 +495,7 @@ TEST_CASE("async_drain lets calls in progress end, and refuses new ones", "[pool
     CHECK(test::run_until(context, [&] { return drained; }));
     CHECK(values == test::numbers(4));
     CHECK(test::children().empty());
+    test::runs_dry(context);
 }
 
 TEST_CASE("a drain that a close overtakes completes, and so does each of several", "[pool][close]")
@@ -499,6 +518,7 @@ TEST_CASE("a drain that a close overtakes completes, and so does each of several
     context.run_for(test::long_enough);
     CHECK(calls == 1);
     CHECK(drains == 2);
+    test::runs_dry(context);
 }
 
 TEST_CASE("an idle pool drains at once, also twice", "[pool][close]")
@@ -509,6 +529,7 @@ TEST_CASE("an idle pool drains at once, also twice", "[pool][close]")
     test::run(context, pool.async_drain());
     CHECK(test::children().empty());
     test::run(context, pool.async_drain());
+    test::runs_dry(context);
 }
 
 TEST_CASE("a pool is refused while threads run, and with senseless options", "[pool]")
@@ -547,6 +568,7 @@ TEST_CASE("a pool is refused while threads run, and with senseless options", "[p
     }
     ended.notify_one();
     other.join();
+    test::runs_dry(context);
 }
 
 TEST_CASE("wait runs the context of a pool that nobody runs", "[pool][wait]")
@@ -557,6 +579,7 @@ TEST_CASE("wait runs the context of a pool that nobody runs", "[pool][wait]")
     for (int i = 0; i < 3; ++i)
         CHECK(cofork::wait(cofork::parallel(pool, test::square, test::numbers(40))).size() == 40);
     CHECK(cofork::wait(cofork::run(pool, test::square, 5)) == 25);
+    test::runs_dry(context);
 }
 
 TEST_CASE("a pool may be made and destroyed unused", "[pool]")
@@ -565,4 +588,5 @@ TEST_CASE("a pool may be made and destroyed unused", "[pool]")
     asio::io_context context;
     for (int i = 0; i < 10; ++i)
         cofork::pool{context};
+    test::runs_dry(context);
 }

@@ -82,6 +82,16 @@ T run(asio::awaitable<T> work, std::chrono::nanoseconds limit = long_enough)
     return run(context, std::move(work), limit);
 }
 
+/// What `context` was used for has left nothing in it that it would wait for: no timer, no operation. What is a moment late
+/// may end first; timers of calls are longer.
+inline void runs_dry(asio::io_context& context)
+{
+    context.restart();
+    context.run_for(std::chrono::milliseconds{20});
+    context.poll(); // where the machine stood still for so long, the loop has done nothing yet
+    CHECK(context.stopped());
+}
+
 /// Runs `context` until `holds()`.
 template <typename Condition>
 bool run_until(asio::io_context& context, Condition holds, std::chrono::nanoseconds limit = long_enough)
