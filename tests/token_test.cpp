@@ -13,14 +13,18 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/detached.hpp>
 #include <asio/error.hpp>
+#include <asio/experimental/awaitable_operators.hpp>
 #include <asio/redirect_error.hpp>
 #include <asio/steady_timer.hpp>
 #include <asio/strand.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
 #include <asio/use_future.hpp>
 
 #include <atomic>
 #include <future>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <tuple>
 #include <type_traits>
@@ -36,6 +40,35 @@ namespace {
 int hangs(int)
 {
     test::hang();
+}
+
+/// A timer against items that never end, longer and longer until one has started.
+asio::awaitable<void> cut_short_by_a_timer(std::atomic<int>& starts)
+{
+    using namespace asio::experimental::awaitable_operators;
+    const auto f = [&starts](int) { // captures: only a snapshot takes it
+        ++starts;
+        test::hang();
+    };
+    const std::vector<int> items = test::numbers(10);
+    asio::steady_timer timer{co_await asio::this_coro::executor};
+    for (auto patience = 1ms; starts == 0; patience *= 2) {
+        timer.expires_after(patience);
+        const auto first = co_await (cofork::parallel(f, items, {.workers = 2}) || timer.async_wait(asio::use_awaitable));
+        CHECK(first.index() == 1);
+        CHECK(test::children().empty());
+    }
+}
+
+/// A timer that is far longer than the call.
+asio::awaitable<std::vector<int>> faster_than_a_timer()
+{
+    using namespace asio::experimental::awaitable_operators;
+    const std::vector<int> items = test::numbers(5);
+    asio::steady_timer timer{co_await asio::this_coro::executor, 10 * test::long_enough};
+    auto first = co_await (cofork::parallel(test::square, items, {.workers = 2}) || timer.async_wait(asio::use_awaitable));
+    REQUIRE(first.index() == 0);
+    co_return std::get<0>(std::move(first));
 }
 
 std::error_code code_of(const std::exception_ptr& e)
@@ -328,11 +361,11 @@ TEST_CASE("the handler's allocator is used, and everything is freed before it ru
     asio::io_context context;
     const auto items = test::numbers(5);
     ledger used;
-    bool called = false;
-    auto handle = [&](std::exception_ptr, std::vector<int>) { called = true; };
+    std::optional<int> live_in_handler;
+    auto handle = [&](std::exception_ptr, std::vector<int>) { live_in_handler = used.live; };
     cofork::parallel(context.get_executor(), test::square, items, {}, with_allocator<decltype(handle)>{handle, &used});
     context.run_for(test::long_enough);
-    CHECK(called);
+    CHECK(live_in_handler.value_or(-1) == 0);
     CHECK(used.allocations > 0);
     CHECK(used.live == 0);
 }
@@ -381,6 +414,16 @@ TEST_CASE("terminal cancellation kills what runs, and the call completes with op
         CHECK(test::run(context, cofork::run(*pool, test::square, 2)) == 4);
     else
         CHECK(test::children().empty());
+}
+
+TEST_CASE("a snapshot call || timer ends with the first of both, and the other is cancelled", "[token][cancel]")
+{
+    const test::leaves_nothing guard;
+    asio::io_context context;
+    const test::shared<std::atomic<int>> starts;
+    test::run(context, cut_short_by_a_timer(*starts));
+    CHECK(test::run(context, faster_than_a_timer()) == std::vector{0, 1, 4, 9, 16});
+    test::runs_dry(context); // the long timer is gone too
 }
 
 TEST_CASE("partial and total cancellation let what runs end, and start nothing new", "[token][cancel]")
