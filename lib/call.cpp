@@ -43,6 +43,8 @@ call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
     : job_{std::move(work)}, number_{next_number()}, options_{o}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
       deadline_{std::min(o.deadline.count() > 0 ? now + o.deadline : clock::time_point::max(), o.until)}, size_{job_->size()}
 {
+    if (o.pause_first)
+        gate_.started(now);
     progress_.total = size_.value_or(o.total);
     if (job_->by_index() && size_ == 0u)
         exhausted_ = true;

@@ -194,6 +194,16 @@ TEST_CASE("the first item does not wait for the pause", "[seed][pause]")
         test::numbers(1));
 }
 
+TEST_CASE("the first item waits for the pause when it is asked to", "[seed][pause]")
+{
+    const test::leaves_nothing guard;
+    const unsigned workers = GENERATE(0u, 2u);
+    const auto begin = steady::now();
+    const auto starts = test::run(cofork::parallel([](int) { return steady::now().time_since_epoch().count(); },
+        test::numbers(1), {.workers = workers, .pause = pause_between, .pause_first = true}));
+    CHECK(starts.front() - begin.time_since_epoch().count() >= steady::duration{pause_between}.count());
+}
+
 TEST_CASE("other attempts of an item go through the gate too", "[seed][pause][retry]")
 {
     const test::leaves_nothing guard;

@@ -101,6 +101,7 @@ struct options {
                                          ///< exception from it ends the program
     const char* name = "";               ///< of the call in events; a literal, or what outlives the call
     int priority = 0;                    ///< pool: items of a call start before those of calls with a lower one
+    bool pause_first = false;            ///< the first item waits for one `pause` too, as after a call just before
 };
 
 // g++ 12 destroys an aggregate temporary inside a co_await expression twice when a member has a destructor. An
