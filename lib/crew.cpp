@@ -24,7 +24,7 @@ constexpr auto next_growths = 500us;
 /// 20 ms, ... 1 s.
 constexpr unsigned most_early_ends = 5;
 constexpr auto longest_wait = 1000ms;
-/// A worker that is killed while it boots has bad luck. After so many, one after the other, it is what boots that is killed.
+/// A worker that is killed while it boots has bad luck. After so many, one after the other, it is its init that has it killed.
 constexpr unsigned most_early_kills = 50;
 /// Nurseries that are lost, one after the other, before a worker of theirs took items.
 constexpr unsigned most_barren = 8;
@@ -266,7 +266,7 @@ void crew::sweep(clock::time_point now)
             enforced_ = enforced_ ? *enforced_ & l->enforced() : l->enforced();
         if (!l->unfit().empty())
             last_unfit_ = l->unfit();
-        if (l->killed_before_it_began()) {
+        if (setup_.life.state && l->killed_before_it_began()) {
             ++early_kills_;
             last_early_end_ = now;
         }

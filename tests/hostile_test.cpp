@@ -119,13 +119,15 @@ struct attack {
     fate item;
     failure_kind kind = failure_kind::protocol;
     const char* what = "";
+    bool ends_too = false; ///< and either may be seen first
 };
 
 constexpr auto stay = [] { test::hang(); };
 
 constexpr attack attacks[] = {
     // Headers. [F66][F67]
-    {"noise", [] { send(std::string(64, '\xff').data(), 64); stay(); }, fate::fails, failure_kind::protocol, "magic"},
+    // More than all results together: what has come by the page already is not looked at again when it comes by the pipe.
+    {"noise", [] { send(std::string(4096, '\xff').data(), 4096); stay(); }, fate::fails, failure_kind::protocol, "magic"},
     {"an unknown kind", [] { send_reply(reply(4, reply_kind{9}), forged); stay(); }, fate::fails, failure_kind::protocol, "kind"},
     {"2^31 bytes", [] { send_reply(reply(std::uint64_t{1} << 31)); stay(); }, fate::fails, failure_kind::protocol, "longer"},
     {"2^64 - 1 bytes", [] { send_reply(reply(~std::uint64_t{0})); stay(); }, fate::fails, failure_kind::protocol, "longer"},
@@ -212,7 +214,7 @@ constexpr attack attacks[] = {
          const int nothing = ::open("/dev/null", O_WRONLY | O_CLOEXEC);
          ::dup2(nothing, own_pipe(O_WRONLY));
      }, fate::lives},
-    {"leaves a flood behind", leave_a_flood_behind, fate::fails, failure_kind::protocol, "magic"},
+    {"leaves a flood behind", leave_a_flood_behind, fate::fails, failure_kind::protocol, "magic", true},
 };
 
 constexpr int attacker = 13;
@@ -269,11 +271,11 @@ void check_attacker(const attack& a, const cofork::outcome<int>& outcome, bool a
         CHECK(*outcome == 2 * attacker);
     }
     else if (a.item == fate::lies)
-        CHECK((!outcome.has_value() || *outcome == 42)); // its own answer, whatever that is worth
+        CHECK((!outcome.has_value() || *outcome == 42 || *outcome == 2 * attacker)); // its own answer, whatever that is worth
     else {
         REQUIRE_FALSE(outcome.has_value());
         const cofork::failure& why = outcome.error();
-        if (alone) {
+        if (alone && !(a.ends_too && why.kind == failure_kind::crashed)) {
             CHECK(why.kind == a.kind);
             CHECK_THAT(why.what, Catch::Matchers::ContainsSubstring(a.what));
         }
