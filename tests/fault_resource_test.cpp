@@ -311,7 +311,8 @@ int parent_of_many(leaves how)
             ::setsid();
         if (how == leaves::behind_in_session_of_its_own_child && ::fork() != 0)
             ::_exit(0);
-        now->pids[static_cast<std::size_t>(now->count++)] = ::getpid();
+        now->pids[static_cast<std::size_t>(now->count.load())] = ::getpid();
+        ++now->count; // now it can be read
         test::hang();
     }
     while (now->count == 0)
