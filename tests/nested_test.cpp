@@ -43,6 +43,12 @@ int hangs_below(int levels)
     return cofork::wait(cofork::parallel(hangs_below, below, {.workers = 2})).at(0);
 }
 
+/// Those that have said who they are.
+std::ptrdiff_t running()
+{
+    return std::count_if(now->pids.begin(), now->pids.end(), [](const auto& pid) { return pid != 0; });
+}
+
 bool all_gone()
 {
     return std::all_of(now->pids.begin(), now->pids.end(), [](const auto& pid) { return pid == 0 || test::is_gone(pid); });
@@ -75,7 +81,7 @@ TEST_CASE("when the middle of nested calls is killed, nothing below it is left",
         for (auto& pid : now->pids)
             pid = 0;
         test::started call{context, cofork::try_run(hangs_below, 2)};
-        REQUIRE(test::run_until(context, [] { return now->running == 7; })); // one, two below it, four below these
+        REQUIRE(test::run_until(context, [] { return running() == 7; })); // one, two below it, four below these
         ::kill(now->pids[0], SIGKILL);
         const auto outcome = call.finish();
         REQUIRE_FALSE(outcome.has_value());
