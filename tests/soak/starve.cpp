@@ -1,5 +1,5 @@
 // S9: a TCP echo lives in the event loop into which one worker pours results as fast as it can and another a result that
-// takes for ever. Its clients notice nothing: they wait no longer than when another program takes that flood.
+// takes for ever. Its clients notice nothing.
 
 #include "checks.hpp"
 
@@ -209,11 +209,13 @@ struct measured {
     std::uint64_t bytes = 0;
 
     /// A loop that is idle on an idle machine answers within 0.2 ms, and twice that says more about processors that sleep than
-    /// about the loop. And where it takes 5 ms without the flood, the machine is busy with something else.
-    [[nodiscard]] bool good() const
+    /// about the loop. And where an idle loop takes 5 ms, the machine is busy with something else.
+    [[nodiscard]] bool good(bool whole) const
     {
-        const std::uint64_t usual = std::max(idle, beside);
-        return flooded <= std::max(2 * usual, tick) && (flooded <= most_p99 || usual > most_p99);
+        // The table's figure is against the idle loop. The short form runs on any machine: there the same flood, taken by
+        // another program, tells what its processors are worth.
+        const std::uint64_t usual = whole ? idle : std::max(idle, beside);
+        return flooded <= std::max(2 * usual, tick) && (flooded <= most_p99 || idle > most_p99);
     }
 };
 
@@ -244,15 +246,17 @@ void starvation(const settings& s)
     const std::uint16_t port = acceptor.local_endpoint().port();
     const std::size_t questions = std::min<std::uint64_t>(s.amount(10'000, 500), 100'000);
     huge = std::max<std::size_t>(s.amount(1u << 30), std::size_t{64} << 20);
+    const bool whole = s.scale >= 0.1;
     measured m;
     int tries = 0;
     do // again where other programs have had their turn in one half of the measurement
         m = measure(context, port, questions);
-    while (!m.good() && ++tries < most_tries);
+    while (!m.good(whole) && ++tries < most_tries);
     acceptor.close();
     while (context.poll() > 0)
         ;
-    demand(m.good(), "p99 of the echo at most twice what it is with the flood in another program, and at most 5 ms");
+    demand(m.good(whole), whole ? "p99 of the echo at most twice what it is without the flood, and at most 5 ms"
+                                : "p99 of the echo at most twice what it is with the flood in another program, and at most 5 ms");
     remark("p99 idle " + in_us(m.idle));
     remark("flood elsewhere " + in_us(m.beside));
     remark("flooded " + in_us(m.flooded));
