@@ -149,32 +149,36 @@ std::optional<item_run> call::take_new(std::size_t limit)
 /// Encodes up to `limit` items. What the range throws ends the call, or the input: that is the job's choice.
 std::optional<item_run> call::pull(std::size_t limit)
 {
-    auto bytes = std::make_shared<byte_buffer>();
-    bytes->reserve(std::min(limit * likely_item, batch_bytes));
+    auto items = std::make_shared<encoded_items>();
+    byte_buffer& bytes = items->bytes;
+    bytes.reserve(std::min(limit * likely_item, batch_bytes));
     std::uint32_t n = 0;
     starved_ = false;
-    while (n < limit && (n == 0 || bytes->size() < batch_bytes)) {
-        const std::size_t at = bytes->size();
-        bytes->resize(at + sizeof(std::uint64_t));
+    while (n < limit && items->left.empty() && (n == 0 || bytes.size() < batch_bytes)) {
+        const std::size_t at = bytes.size();
+        bytes.resize(at + sizeof(std::uint64_t));
         pulled got = pulled::end;
         try {
-            got = job_->pull(*bytes);
+            got = job_->pull(*items);
         }
         catch (...) {
             stop(std::current_exception(), cancel_mode::kill);
         }
         if (got != pulled::item) {
-            bytes->resize(at);
+            bytes.resize(at);
             exhausted_ = got == pulled::end;
             starved_ = got == pulled::later;
             break;
         }
-        store<std::uint64_t>(bytes->data() + at, bytes->size() - at - sizeof(std::uint64_t));
+        std::uint64_t size = bytes.size() - at - sizeof size;
+        for (const left_block& block : items->left)
+            size += block.bytes.size();
+        store(bytes.data() + at, size);
         ++n;
     }
     if (n == 0 || stopping_)
         return {};
-    item_run taken{next_, n, 0, std::move(bytes), 0};
+    item_run taken{next_, n, 0, std::move(items), 0};
     next_ += n;
     unsettled_ += n;
     return taken;

@@ -149,7 +149,7 @@ void channel::start(side& s, std::shared_ptr<channel_user> user, bool another_fo
         return start_by_reactor(s, std::move(user));
     auto& r = static_cast<request&>(*s.by_ring);
     r.fd = s.fd.get();
-    r.bytes = s.rest;
+    r.bytes = s.now();
     r.owner = shared_from_this();
     r.keeper = std::move(user);
     if (!ring_->start(r, ex_, another_follows)) {
@@ -201,10 +201,11 @@ void channel::start_by_reactor(side& s, std::shared_ptr<channel_user> user)
         else
             finish(s, std::move(user), ec, 0);
     };
+    const auto part = s.now();
     if (s.reads)
-        s.reactor->async_read_some(asio::buffer(s.rest.data(), s.rest.size()), std::move(then));
+        s.reactor->async_read_some(asio::buffer(part.data(), part.size()), std::move(then));
     else
-        s.reactor->async_write_some(asio::buffer(s.rest.data(), s.rest.size()), std::move(then));
+        s.reactor->async_write_some(asio::buffer(part.data(), part.size()), std::move(then));
 }
 
 /// Gives the descriptor to the reactor, once, which makes it non-blocking.

@@ -7,6 +7,7 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/posix/stream_descriptor.hpp>
 
+#include <algorithm>
 #include <cstddef>
 #include <memory>
 #include <mutex>
@@ -56,6 +57,8 @@ public:
         std::span<const std::byte> from, std::span<std::byte> into, const std::shared_ptr<channel_user>& user);
     bool reading() const noexcept { return in_.pending; }
     bool writing() const noexcept { return out_.pending; }
+    /// Bytes of the pending write that the pipe has not taken.
+    std::size_t unwritten() const noexcept { return out_.pending ? out_.rest.size() : 0; }
 
     /// What is pending completes, later, with operation_aborted or with what it got. After a cancelled write nobody
     /// knows how much of it went out.
@@ -76,6 +79,8 @@ public:
 private:
     class request;
 
+    static constexpr std::size_t most_at_once = 256 * 1024;
+
     /// One direction.
     struct side {
         owned_fd fd; // empty once `reactor` has it
@@ -86,6 +91,8 @@ private:
         bool pending = false;
         bool cancelled = false;
 
+        /// A loop has more to do than to fill one pipe.
+        std::span<std::byte> now() const noexcept { return rest.first(std::min(rest.size(), most_at_once)); }
         int number() noexcept { return reactor ? reactor->native_handle() : fd.get(); }
     };
 

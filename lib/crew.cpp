@@ -307,6 +307,11 @@ std::exception_ptr crew::hopeless()
     return nullptr;
 }
 
+bool crew::sends() const noexcept
+{
+    return std::ranges::any_of(links(), [](const auto& l) { return l->sends(); });
+}
+
 crew::sight crew::look(clock::time_point now)
 {
     sight seen{clock::time_point::max(), false};
@@ -336,7 +341,7 @@ void crew::apply_stops()
             continue;
         if (l->owner()->must_kill())
             l->kill(kill_reason::cancelled);
-        else if (l->waiting() > 0)
+        else if (l->held_items() > l->started_unanswered())
             l->take_back();
     }
 }

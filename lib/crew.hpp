@@ -92,6 +92,8 @@ public:
     /// Nobody is needed any more: all end, in an orderly way. Precondition: all are idle.
     void dismiss() noexcept;
     bool anybody() const noexcept { return not_gone() > 0; }
+    /// Something is on its way to a worker.
+    bool sends() const noexcept;
     /// What is on in every worker that was ready so far.
     protection enforced() const noexcept;
     bool is_sandboxed() const noexcept { return setup_.rules != nullptr; }

@@ -322,7 +322,7 @@ void dispatcher::finish(const std::shared_ptr<call>& c)
 
 void dispatcher::arm(clock::time_point now)
 {
-    if (calls_.empty() && drains_.empty())
+    if (calls_.empty() && drains_.empty() && !crew_.sends())
         return;
     auto next = std::min({next_look_, farewell_ends_, calls_.wakes(now)});
     if (wanting_)

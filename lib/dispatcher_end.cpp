@@ -19,6 +19,10 @@ void dispatcher::rest() noexcept
     resting_ = false;
     if (!calls_.empty() || !arriving_.empty() || !drains_.empty() || released_)
         return;
+    if (crew_.sends()) { // it would be pending for good if that worker died unwatched
+        next_look_ = std::min(next_look_, clock::now() + link::silence);
+        return arm(clock::now());
+    }
     serving_.reset();
     crew_.unwatch();
     armed_for_ = clock::time_point::max();

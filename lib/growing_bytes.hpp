@@ -1,6 +1,8 @@
 #pragma once
 // Memory for what comes by a pipe.
 
+#include "spare_mapping.hpp"
+
 #include <cofork/detail/job.hpp>
 
 #include <algorithm>
@@ -74,14 +76,16 @@ private:
     {
         if (mapped_ == 0)
             map(capacity, whole);
-        else
+        else if (capacity > opened_) {
             open(data_, std::min(capacity, mapped_));
+            opened_ = std::min(capacity, mapped_);
+        }
         if (capacity > mapped_) {
             void* const grown = ::mremap(data_, mapped_, capacity, MREMAP_MAYMOVE);
             if (grown == MAP_FAILED)
                 throw std::bad_alloc{};
             data_ = static_cast<std::byte*>(grown);
-            mapped_ = capacity;
+            mapped_ = opened_ = capacity;
         }
         return capacity;
     }
@@ -89,18 +93,27 @@ private:
     /// What mmap(2) gives without access counts as no memory.
     void map(std::size_t capacity, std::size_t whole)
     {
-        void* const fresh = ::mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (fresh == MAP_FAILED)
-            throw std::bad_alloc{};
-        try {
-            open(fresh, capacity);
+        spare_mapping::extent found;
+        void* fresh = huge_pages_ ? nullptr : spare_mapping::take(whole, found);
+        if (fresh)
+            whole = found.mapped;
+        else {
+            fresh = ::mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+            if (fresh == MAP_FAILED)
+                throw std::bad_alloc{};
+            if (huge_pages_)
+                ::madvise(fresh, whole, MADV_HUGEPAGE);
         }
-        catch (...) {
-            ::munmap(fresh, whole);
-            throw;
+        if (capacity > found.open) {
+            try {
+                open(fresh, capacity);
+            }
+            catch (...) {
+                ::munmap(fresh, whole);
+                throw;
+            }
         }
-        if (huge_pages_)
-            ::madvise(fresh, whole, MADV_HUGEPAGE);
+        opened_ = std::max(capacity, found.open);
         if (capacity_ > 0)
             std::memcpy(fresh, data_, capacity_);
         std::free(data_);
@@ -116,13 +129,14 @@ private:
 
     void release() noexcept
     {
-        if (mapped_ > 0)
+        if (mapped_ > 0 && !huge_pages_)
+            spare_mapping::give(data_, {mapped_, opened_});
+        else if (mapped_ > 0)
             ::munmap(data_, mapped_);
         else
             std::free(data_);
         data_ = nullptr;
-        capacity_ = 0;
-        mapped_ = 0;
+        capacity_ = mapped_ = opened_ = 0;
     }
 
     bool huge_pages_;
@@ -130,6 +144,7 @@ private:
     std::size_t size_ = 0;
     std::size_t capacity_ = 0;
     std::size_t mapped_ = 0; // 0: from malloc
+    std::size_t opened_ = 0; // of these, from the begin, for reading and writing
 };
 
 } // namespace cofork::detail

@@ -1,6 +1,7 @@
 #include "inbox.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <new>
 
 namespace cofork::detail {
@@ -8,6 +9,9 @@ namespace cofork::detail {
 namespace {
 
 constexpr std::size_t buffer_bytes = 64 * 1024; // what a pipe holds (pipe(7))
+
+/// Between the page and us lies what a pipe holds at most, and the page.
+constexpr std::size_t most_early = (std::size_t{1} << 20) + page::bytes;
 
 } // namespace
 
@@ -29,19 +33,35 @@ std::span<std::byte> inbox::space()
 const char* inbox::arrived(std::size_t bytes) noexcept
 {
     byte_view fresh;
+    const char* wrong = nullptr;
     if (target_.empty()) {
-        const std::size_t known = std::min<std::uint64_t>(bytes, parser_.position() - pipe_position_);
-        fresh = byte_view{buffer_.data(), bytes}.subspan(known); // the rest was taken from the page before it came
+        fresh = {buffer_.data(), bytes};
+        const std::size_t known = std::min(bytes, early_.size() - confirmed_);
+        if (!came_as_seen(fresh.first(known)))
+            wrong = "its result pipe brings other bytes than its page held";
+        fresh = fresh.subspan(known);
     }
     else {
         parser_.got(bytes);
         target_ = {};
     }
     pipe_position_ += bytes;
-    const char* const wrong = parse(fresh);
+    if (!wrong)
+        wrong = parse(fresh);
     if (wrong)
         rescue();
     return wrong;
+}
+
+bool inbox::came_as_seen(byte_view bytes) noexcept
+{
+    const bool same = bytes.empty() || std::memcmp(bytes.data(), early_.data() + confirmed_, bytes.size()) == 0;
+    confirmed_ += bytes.size();
+    if (confirmed_ == early_.size()) {
+        early_.clear();
+        confirmed_ = 0;
+    }
+    return same;
 }
 
 const char* inbox::look_into_page() noexcept
@@ -49,7 +69,12 @@ try {
     if (pipe_position_ > parser_.position())
         return nullptr; // part of a reply has come by the pipe, and so will the rest
     const auto replies = page_.unwritten(parser_.position());
-    const char* const wrong = replies.empty() ? nullptr : parse(replies);
+    if (replies.empty())
+        return nullptr;
+    if (early_.size() - confirmed_ > most_early)
+        return "its page has answers that its pipe never brings";
+    early_.insert(early_.end(), replies.begin(), replies.end());
+    const char* const wrong = parse(replies);
     if (wrong) // noise that came by the pipe may be taken for the begin of a reply
         rescue();
     return wrong;

@@ -24,7 +24,8 @@ protected:
     ~inbox_user() = default;
 };
 
-/// The same replies may be in the page, when the worker has not written them yet, and come by the pipe a moment later.
+/// The same replies may be in the page, when the worker has not written them yet, and come by the pipe a moment later. They
+/// have to be the same bytes then: else noise in the pipe would pass for them, and hide what follows.
 class inbox {
 public:
     inbox(const page_view& page, inbox_user& user) noexcept : page_{page}, user_{user} {}
@@ -53,6 +54,7 @@ public:
 
 private:
     const char* parse(byte_view bytes) noexcept;
+    bool came_as_seen(byte_view bytes) noexcept;
     void rescue() noexcept;
 
     const page_view& page_;
@@ -60,6 +62,8 @@ private:
     reply_parser parser_;
     std::uint32_t next_ = 0;
     std::uint64_t pipe_position_ = 0; // behind parser_.position() when some came by the page
+    byte_buffer early_;          // came by the page, and
+    std::size_t confirmed_ = 0;  // how much of that came by the pipe, too
     growing_bytes buffer_; // only what was received takes memory
     std::span<std::byte> target_; // of the pending read, when it goes straight into a large reply
 };

@@ -5,6 +5,7 @@
 
 #include <cofork/detail/job.hpp>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -15,17 +16,37 @@ struct item_run {
     std::uint64_t first = 0;
     std::uint32_t count = 0;
     std::uint32_t attempt = 0; ///< how often these items were started before
-    std::shared_ptr<const byte_buffer> bytes; ///< per item: u64 size, bytes. Null when items are read by index
-    std::size_t offset = 0;                   ///< of the first item in `bytes`
-    std::uint32_t losses = 0;                 ///< workers that were lost with the first item unstarted
+    std::shared_ptr<const encoded_items> encoded; ///< per item: u64 size, bytes. Null when items are read by index
+    std::size_t offset = 0;   ///< of the first item in encoded->bytes
+    std::uint32_t losses = 0; ///< workers that were lost with the first item unstarted
 
-    /// Bytes of the first `n` items, their size words included.
+    /// Bytes of the first `n` items in encoded->bytes, their size words included.
     std::size_t length(std::uint32_t n) const noexcept
     {
+        if (!encoded)
+            return 0;
+        const byte_buffer& bytes = encoded->bytes;
         std::size_t at = offset;
-        for (; bytes && n > 0; --n)
-            at += sizeof(std::uint64_t) + load<std::uint64_t>(bytes->data() + at);
-        return at - offset;
+        for (; n > 0; --n)
+            at += sizeof(std::uint64_t) + load<std::uint64_t>(bytes.data() + at);
+        return std::min(at, bytes.size()) - offset; // the size of the last one counts the blocks that it has elsewhere
+    }
+
+    /// The bytes of all items in their order, piece by piece: `each(byte_view, owner)`. Precondition: encoded.
+    template <typename Each>
+    void pieces(Each&& each) const
+    {
+        const byte_view bytes = encoded->bytes;
+        const std::size_t end = offset + length(count);
+        std::size_t at = offset;
+        for (const left_block& block : encoded->left) {
+            if (block.at > end)
+                break; // of an item behind these
+            each(bytes.subspan(at, block.at - at), encoded);
+            each(block.bytes, block.keeper);
+            at = block.at;
+        }
+        each(bytes.subspan(at, end - at), encoded);
     }
 
     /// Cuts the first `n` items off. Precondition: 0 < n <= count.

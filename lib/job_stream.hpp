@@ -10,6 +10,7 @@
 
 #include <cofork/detail/job.hpp>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstring>
@@ -72,9 +73,15 @@ private:
         buffer_.reserve(size);
     }
 
-    /// One large item must not be this worker's size for ever.
-    void shrink()
+    /// One large item must not be this worker's size for ever; but others often follow, and to touch fresh memory for each
+    /// takes longer than to read it.
+    void shrink_in_time()
     {
+        if (buffer_.capacity() <= large_bytes)
+            return;
+        const bool may_keep = buffer_.capacity() <= most_kept && life_.max_growth == 0;
+        if (may_keep && ++small_reads_ < most_small_reads)
+            return;
         begin_ = end_ = 0;
         buffer_.clear();
         buffer_.reserve(usual_bytes);
@@ -82,18 +89,20 @@ private:
 
     void fill(std::size_t size)
     {
-        if (begin_ == end_ && buffer_.capacity() > large_bytes && size <= usual_bytes)
-            shrink();
+        if (size > usual_bytes)
+            small_reads_ = 0;
+        else if (begin_ == end_)
+            shrink_in_time();
         if (buffer_.capacity() - begin_ < size)
             compact();
         waited_ = true;
+        forget_alarms();
         while (end_ - begin_ < size) {
             replies_.flush(); // before every read: it may block, and the parent may be waiting for these
             fd_.check();
-            forget_alarms();
             const std::uint64_t began = life_.spin_ns > 0 ? look_again() : 0;
             stay_or_go();
-            const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, buffer_.capacity() - end_);
+            const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, std::min(buffer_.capacity() - end_, most_at_once));
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
@@ -154,6 +163,9 @@ private:
 
     static constexpr std::size_t usual_bytes = 64 * 1024;
     static constexpr std::size_t large_bytes = std::size_t{1} << 20;
+    static constexpr std::size_t most_at_once = 256 * 1024; // the parent waits when it writes meanwhile: a pipe has one lock
+    static constexpr std::size_t most_kept = std::size_t{32} << 20;
+    static constexpr unsigned most_small_reads = 16; // reads; a batch takes one to three
 
     own_pipe fd_;
     reply_stream& replies_;
@@ -165,6 +177,7 @@ private:
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
     bool waited_ = false;
+    unsigned small_reads_ = 0; // since the last large one
     std::uint64_t last_wait_ns_ = 0; // measured only where it spins
     crowd crowd_;
 };

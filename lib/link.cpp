@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <iterator>
 #include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <unistd.h>
@@ -50,7 +51,7 @@ void link::begin(clock::time_point now, const link_terms& terms) noexcept
 void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now)
 {
     std::vector<segment> message = job_message(*owner, items, page_.epoch(), default_pipe);
-    if (message.size() > 1)
+    if (message.size() > 1 && !std::exchange(large_items_, true))
         ::fcntl(jobs_read_.get(), F_SETPIPE_SZ, large_pipe); // refused above the user's share: slower, still right
     for (const segment& part : message)
         terms_.counts->sent += part.bytes.size();
@@ -96,6 +97,8 @@ void link::on_written(std::error_code ec) noexcept
         kill(kill_reason::protocol, "its job pipe cannot be written");
     else
         wrote_one();
+    if (held_.empty() && !sends())
+        user_->turn(); // nothing keeps the place from its rest any more
 }
 
 void link::read_more()

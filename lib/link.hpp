@@ -108,6 +108,8 @@ public:
     bool began() const noexcept { return ready_ || page_.pid() != 0; }
     clock::time_point born() const noexcept { return born_; }
     bool idle() const noexcept { return held_.empty(); }
+    /// Something is on its way to it: of what was taken back it has to read the rest.
+    bool sends() const noexcept { return channel_ && channel_->writing(); }
     bool killed() const noexcept { return reason_ != kill_reason::none; }
     /// By the nursery's word; 0 while it has not come, and once it has ended.
     int living_pid() const noexcept { return ended_ ? 0 : pid_; }
@@ -156,6 +158,7 @@ private:
     void measure(call& owner) noexcept;
     bool late_to_boot(clock::time_point now) noexcept;
     std::optional<clock::time_point> look_at_items(clock::time_point now);
+    std::optional<clock::time_point> look_at_rest(clock::time_point now);
     std::optional<clock::time_point> look_at_slow_item(clock::time_point now);
     std::optional<clock::time_point> look_at_late_item(clock::time_point now, clock::duration timeout);
     bool makes_no_progress(clock::time_point now, clock::duration timeout);
@@ -190,6 +193,7 @@ private:
     inbox inbox_{page_, *this};
     bool distrusted_ = false; // it broke the protocol: nothing more is believed
     bool large_results_ = false;
+    bool large_items_ = false;
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
@@ -201,6 +205,8 @@ private:
     std::uint64_t progress_seen_ = 0;
     clock::time_point quiet_since_{}; // since when nothing of that has changed, as far as we looked
     bool suspected_ = false;
+    std::size_t unwritten_seen_ = 0; // of what it need not start, and
+    clock::time_point unread_since_{}; // since when it has read nothing of that
     int pid_ = 0;
     kill_reason reason_ = kill_reason::none;
     std::uint32_t target_sequence_ = 0; // timeout: the item that is to blame

@@ -30,9 +30,9 @@ std::optional<clock::time_point> link::look(clock::time_point now)
         nursery_->kill(slot_, generation_); // it is still in an item that it has answered, or in fini
         return {};
     }
-    if (!alive() || held_.empty() || late_to_boot(now))
+    if (!alive() || (held_.empty() && !sends()) || late_to_boot(now))
         return {};
-    const auto items = look_at_items(now);
+    const auto items = held_.empty() ? look_at_rest(now) : look_at_items(now);
     if (began() || terms_.boot.count() <= 0)
         return items;
     return std::min(items.value_or(clock::time_point::max()), born_ + terms_.boot);
@@ -51,6 +51,19 @@ std::optional<clock::time_point> link::look_at_items(clock::time_point now)
         return slow;
     const auto late = look_at_late_item(now, timeout);
     return late && slow ? std::min(*late, *slow) : late ? late : slow;
+}
+
+/// It has nothing to do but to read, so it is not for long that it does not.
+std::optional<clock::time_point> link::look_at_rest(clock::time_point now)
+{
+    if (!began() || unwritten_seen_ != channel_->unwritten()) {
+        unwritten_seen_ = channel_->unwritten();
+        unread_since_ = now;
+    }
+    if (now - unread_since_ < silence)
+        return unread_since_ + silence;
+    kill(kill_reason::protocol, "it does not read what it is sent");
+    return {};
 }
 
 /// Asks, once, where an item is that takes long. Returns when to look again.

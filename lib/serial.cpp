@@ -79,6 +79,14 @@ attempt_facts serial::facts_since(clock::time_point started, std::chrono::nanose
     return by;
 }
 
+/// As a worker would have them, in one piece.
+byte_view serial::bytes_of(const item_run& one)
+{
+    item_.clear();
+    one.pieces([this](byte_view piece, const auto&) { item_.insert(item_.end(), piece.begin(), piece.end()); });
+    return byte_view{item_}.subspan(sizeof(std::uint64_t));
+}
+
 void serial::run_one(const item_run& one)
 {
     const auto started = clock::now();
@@ -91,8 +99,8 @@ void serial::run_one(const item_run& one)
     try {
         encoder out{result_, call_.opts().max_result};
         byte_view item;
-        if (one.bytes)
-            item = byte_view{*one.bytes}.subspan(one.offset + sizeof(std::uint64_t), one.length(1) - sizeof(std::uint64_t));
+        if (one.encoded)
+            item = bytes_of(one);
         if (job_->code())
             job_->code()(nullptr, job_->captures(), item, out);
         else

@@ -28,6 +28,7 @@ private:
     void later();
     void step();
     attempt_facts facts_since(clock::time_point started, std::chrono::nanoseconds cpu_before) const;
+    byte_view bytes_of(const item_run& one);
     void run_one(const item_run& one);
     void wait_until(clock::time_point when);
 
@@ -35,6 +36,7 @@ private:
     std::optional<asio::steady_timer> timer_;
     std::shared_ptr<job> job_;
     call call_;
+    byte_buffer item_;
     byte_buffer result_;
     bool posted_ = false;
     bool over_ = false;

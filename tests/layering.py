@@ -39,7 +39,8 @@ ROOMS = {
     "worker_life": "sandbox_rules",
     "own_pipe": "crash_handler",
     "output_taps": "owned_fd page process",
-    "growing_bytes": "",
+    "spare_mapping": "",
+    "growing_bytes": "spare_mapping",
     "crowd": "",
     "reply_stream": "frame own_pipe page process",
     "job_stream": "crowd growing_bytes own_pipe process reply_stream worker_life",
@@ -100,7 +101,7 @@ DOWNWARDS = {("call", "dispatcher")}
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
     "crash_facts", "crash_handler", "durations", "exception_report", "family", "frame", "job_stream", "nursery", "nursery_protocol", "nursery_socket",
-    "owned_fd", "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "worker_life", "symboliser", "symbols", "threads", "worker",
+    "owned_fd", "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "spare_mapping", "worker_life", "symboliser", "symbols", "threads", "worker",
 ]
 
 # The room that knows io_uring.

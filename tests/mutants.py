@@ -38,8 +38,8 @@ MUTANTS = {
     ),
     "double-delivery": (
         "what was taken from the page is taken from the pipe once more",
-        [("lib/inbox.cpp", "std::min<std::uint64_t>(bytes, parser_.position() - pipe_position_)", "std::size_t{0} * bytes")],
-        ["fault_death", "kill_storm"],
+        [("lib/inbox.cpp", "std::min(bytes, early_.size() - confirmed_)", "std::size_t{0} * bytes")],
+        ["inbox", "fault_death", "kill_storm"],
     ),
     "memory-by-claim": (
         "the buffer for a reply is as large as the reply claims to be",

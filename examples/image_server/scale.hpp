@@ -15,23 +15,16 @@ enum class fault : unsigned char { none, crash, hang };
 
 /// One file to scale. The bytes themselves travel: the worker may open nothing.
 struct scale_job {
-    std::shared_ptr<const std::string> file; ///< shared here, so that sending it copies it once; a worker's own there
+    std::shared_ptr<const std::string> file; ///< shared here, so that it is sent without a copy; a worker's own there
     unsigned width = 0;
     format kind = format::jpeg;
     std::size_t most_pixels = 0; ///< that the file may have; 0 = any number
     fault wrong = fault::none;
 
     template <typename Archive>
-    void save(Archive& archive) const
+    void serialize(Archive& archive)
     {
-        archive(width, kind, most_pixels, wrong, *file); // the file last: whatever came behind it would move it once more
-    }
-    template <typename Archive>
-    void load(Archive& archive)
-    {
-        std::string bytes;
-        archive(width, kind, most_pixels, wrong, bytes);
-        file = std::make_shared<const std::string>(std::move(bytes));
+        archive(file, width, kind, most_pixels, wrong);
     }
 };
 

@@ -21,8 +21,8 @@
 namespace cofork {
 
 /// How a T travels to another process. Covered: numbers, enumerations, structs that are trivially copyable, the standard
-/// containers, optional, variant, pair, tuple, unique_ptr, chrono, filesystem::path, and types with a `serialize`
-/// member or function, or `save` and `load`, as cereal wants them. For anything else specialise it:
+/// containers, optional, variant, pair, tuple, unique_ptr, shared_ptr to what is const, chrono, filesystem::path, and types
+/// with a `serialize` member or function, or `save` and `load`, as cereal wants them. For anything else specialise it:
 ///
 ///     template <>
 ///     struct cofork::codec<image> {
@@ -30,7 +30,8 @@ namespace cofork {
 ///         static image decode(cofork::decoder& from);   // throws decode_error; the bytes may be hostile
 ///     };
 ///
-/// Both ends are the same program, so bytes are in host order and a struct is copied with its padding.
+/// Both ends are the same program, so bytes are in host order and a struct is copied with its padding. What is shared comes out
+/// as a copy of its own for each pointer.
 template <typename T>
 struct codec;
 
@@ -310,6 +311,32 @@ struct codec<std::unique_ptr<T>> {
     }
 };
 
+/// What is shared and never changes: as an item or an argument a large string or vector of blocks is not copied, and is kept until
+/// it has been sent.
+template <codable T>
+struct codec<std::shared_ptr<const T>> {
+    static void encode(encoder& to, const std::shared_ptr<const T>& value)
+    {
+        const auto level = to.deeper();
+        to.value(value != nullptr);
+        if (!value)
+            return;
+        if constexpr (requires { typename codec<T>::of_the_library; requires codec<T>::at_once; }) {
+            to.value(static_cast<std::uint64_t>(std::ranges::size(*value)));
+            to.bytes(value, std::as_bytes(std::span{std::ranges::data(*value), std::ranges::size(*value)}));
+        }
+        else
+            to.value(*value);
+    }
+    static std::shared_ptr<const T> decode(decoder& from)
+    {
+        const auto level = from.deeper();
+        if (!from.value<bool>())
+            return {};
+        return std::make_shared<const T>(from.value<T>());
+    }
+};
+
 template <>
 struct codec<std::monostate> {
     static void encode(encoder&, const std::monostate&) noexcept {}
@@ -362,6 +389,34 @@ namespace detail {
 /// codec writes it as its length and one block.
 template <typename T>
 concept travels_whole = requires { typename codec<T>::of_the_library; } && codec<T>::at_once;
+
+template <travels_whole T>
+std::span<const std::byte> block_of(const T& value) noexcept
+{
+    return std::as_bytes(std::span{std::ranges::data(value), std::ranges::size(value)});
+}
+
+/// Writes a value that nobody needs afterwards: a large one moves to where it is kept until it has been sent. What throws leaves
+/// it as it was.
+template <typename T>
+void encode_last(encoder& to, T& value)
+{
+    if constexpr (travels_whole<T> && std::default_initializable<T> && std::is_nothrow_move_assignable_v<T>) {
+        if (block_of(value).size() >= least_left_block) {
+            const auto kept = std::make_shared<T>();
+            to.value(static_cast<std::uint64_t>(std::ranges::size(value)));
+            if (left_block* const left = to.leave(block_of(value).size())) {
+                *kept = std::move(value);
+                left->bytes = block_of(*kept);
+                left->keeper = kept;
+            }
+            else
+                to.bytes(block_of(value).data(), block_of(value).size());
+            return;
+        }
+    }
+    to.value(std::as_const(value));
+}
 
 template <typename T>
 consteval void require_codable_result()

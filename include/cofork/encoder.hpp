@@ -6,10 +6,12 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <memory>
 #include <span>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace cofork {
@@ -47,6 +49,16 @@ protected:
     ~whole_result_taker() = default;
 };
 
+/// A copy takes longer than one more write.
+inline constexpr std::size_t least_left_block = 64 * 1024;
+
+/// A large block of a value that stays where it is until it has been sent: nothing is copied.
+struct left_block {
+    std::size_t at; ///< of the encoded bytes: what it comes before
+    std::shared_ptr<const void> keeper;
+    std::span<const std::byte> bytes;
+};
+
 /// Values nested deeper than this are refused on both sides: a recursion must not be driven by the bytes.
 inline constexpr unsigned deepest_value = 256;
 
@@ -80,6 +92,8 @@ public:
         : out_{out}, limit_{limit}, taker_{taker}
     {
     }
+    /// The library's: blocks may be left out of `out`.
+    encoder(std::vector<std::byte>& out, std::vector<detail::left_block>& left) noexcept : out_{out}, left_{&left} {}
 
     void bytes(const void* from, std::size_t size)
     {
@@ -94,6 +108,28 @@ public:
     void value(const T& v)
     {
         codec<T>::encode(*this, v);
+    }
+
+    /// A block of bytes that `keeper` owns, and that nobody changes any more. Where it is worth it and the bytes go to another
+    /// process, they are sent from where they are, and `keeper` is released when that is done; else they are copied.
+    void bytes(std::shared_ptr<const void> keeper, std::span<const std::byte> block)
+    {
+        if (detail::left_block* const left = leave(block.size())) {
+            left->keeper = std::move(keeper);
+            left->bytes = block;
+        }
+        else
+            bytes(block.data(), block.size());
+    }
+
+    /// Room for a block that is not copied, whose owner and place are for the caller to say; null when it had better be.
+    detail::left_block* leave(std::size_t size)
+    {
+        if (!left_ || size < detail::least_left_block)
+            return nullptr;
+        left_->push_back({out_.size(), nullptr, {}});
+        written_ += size;
+        return &left_->back();
     }
 
     /// The whole value is this block of elements and their number. Returns whether it was worth it, and is done.
@@ -113,8 +149,9 @@ private:
     static constexpr std::size_t worth_passing = 32 * 1024; // a copy takes longer than all else
 
     std::vector<std::byte>& out_;
-    std::size_t limit_;
-    detail::whole_result_taker* taker_;
+    std::vector<detail::left_block>* left_ = nullptr;
+    std::size_t limit_ = std::numeric_limits<std::size_t>::max();
+    detail::whole_result_taker* taker_ = nullptr;
     std::size_t written_ = 0;
     unsigned depth_ = 0;
 };

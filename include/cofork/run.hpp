@@ -119,7 +119,8 @@ auto run_in(Place place, F&& f, All&&... all)
 //   run(executor, f, args..., options, token)
 //   run(pool,     f, args..., options, token)     in a worker of the pool; arguments travel by codec
 //
-// Arguments are copied or moved in. Everything else is as parallel.hpp says.
+// Arguments are copied or moved in; a large string or vector that is one, or a shared_ptr to const in one, is sent to a pool
+// without a further copy. Everything else is as parallel.hpp says.
 
 /// f(args...), called in another process. Completes with `void(std::exception_ptr, R)`; throws item_error when it fails.
 template <typename F, typename... Args>

@@ -6,7 +6,9 @@
 #include <cofork/detail/job.hpp>
 #include <cofork/feed.hpp>
 
+#include <deque>
 #include <iterator>
+#include <list>
 #include <memory>
 #include <optional>
 #include <ranges>
@@ -106,6 +108,11 @@ private:
     std::vector<std::remove_reference_t<reference>*> addresses_;
 };
 
+template <typename Range>
+inline constexpr bool owns_elements = is_a<std::vector, Range> || is_a<std::deque, Range> || is_a<std::list, Range>;
+template <>
+inline constexpr bool owns_elements<std::vector<bool>> = false;
+
 /// Any input range: pulled one item at a time, on demand, and encoded.
 template <typename I>
 class pulled_input {
@@ -113,12 +120,14 @@ public:
     using range = typename held_range<I>::range;
     using item = std::remove_cvref_t<std::ranges::range_value_t<range>>;
     static constexpr bool by_index = false;
+    /// Its elements are in it and it is ours: nobody sees what becomes of them.
+    static constexpr bool may_empty = !std::is_lvalue_reference_v<I> && owns_elements<range>;
 
     explicit pulled_input(I&& items) : items_{std::forward<I>(items)} {}
 
     std::optional<std::size_t> size() { return size_of(items_.get()); }
 
-    pulled pull(byte_buffer& out)
+    pulled pull(encoded_items& out)
     {
         // Advanced when the next item is asked for, not when this one is taken: a generator runs no further than needed.
         if (!at_)
@@ -127,8 +136,17 @@ public:
             ++*at_;
         if (*at_ == std::ranges::end(items_.get()))
             return pulled::end;
-        const item& next = **at_;
-        encoder{out}.value(next);
+        encoder to{out.bytes, out.left};
+        if constexpr (may_empty)
+            encode_last(to, **at_);
+        else if constexpr (std::is_same_v<std::ranges::range_reference_t<range>, item>) {
+            auto next = **at_;
+            encode_last(to, next);
+        }
+        else {
+            const item& next = **at_;
+            to.value(next);
+        }
         return pulled::item;
     }
     bool over_when_idle() const noexcept { return true; }
@@ -151,12 +169,13 @@ public:
 
     std::optional<std::size_t> size() { return {}; }
 
-    pulled pull(byte_buffer& out)
+    pulled pull(encoded_items& out)
     {
         const std::lock_guard lock{state_->mutex};
         if (state_->items.empty())
             return state_->closed ? pulled::end : pulled::later;
-        encoder{out}.value(std::as_const(state_->items.front()));
+        encoder to{out.bytes, out.left};
+        encode_last(to, state_->items.front());
         state_->items.pop_front(); // not before it is encoded: what throws loses nothing
         return pulled::item;
     }

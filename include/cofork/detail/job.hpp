@@ -19,6 +19,12 @@ namespace cofork::detail {
 using byte_view = std::span<const std::byte>;
 using byte_buffer = std::vector<std::byte>;
 
+/// Items as they travel, but for large blocks, which stay where they are. What has such a block is the last item.
+struct encoded_items {
+    byte_buffer bytes;
+    std::vector<left_block> left; ///< in the order of their places
+};
+
 /// What the exception says that is being handled, which was thrown in this process.
 failure current_failure();
 
@@ -66,7 +72,7 @@ public:
     /// The number of items, where the range knows it.
     virtual std::optional<std::size_t> size() const = 0;
     /// Appends the next item's bytes. Throws what the range or the codec throws.
-    virtual pulled pull(byte_buffer& out) = 0;
+    virtual pulled pull(encoded_items& out) = 0;
 
     /// How many more items may be started before results are read.
     virtual std::size_t room(std::size_t chosen_window) = 0;

@@ -67,12 +67,12 @@ public:
             return const_cast<Task&>(task_).source().size(); // begin() and size() of a view need not be const
     }
 
-    pulled pull(byte_buffer& out) override
+    pulled pull(encoded_items& out) override
     {
         if constexpr (Task::by_index)
             return pulled::end;
         else {
-            const std::size_t before = out.size();
+            const std::size_t before = out.bytes.size();
             try {
                 const pulled got = source_pull(out);
                 taken_ += got == pulled::item ? 1 : 0;
@@ -81,7 +81,8 @@ public:
             catch (...) {
                 if (!Sink::keeps_failures)
                     throw;
-                out.resize(before);
+                out.bytes.resize(before);
+                out.left.clear();
                 failure why = current_failure();
                 why.index = taken_;
                 why.what.insert(0, why.what.empty() ? "the range of items threw" : "the range of items threw: ");
@@ -121,7 +122,7 @@ private:
     {
     }
 
-    pulled source_pull(byte_buffer& out)
+    pulled source_pull(encoded_items& out)
     {
         if constexpr (requires { task_.pull(out); })
             return task_.pull(out);

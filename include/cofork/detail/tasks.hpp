@@ -282,12 +282,12 @@ public:
 
     void settle() noexcept {}
     std::optional<std::size_t> size() const noexcept { return 1; }
-    pulled pull(byte_buffer& out)
+    pulled pull(encoded_items& out)
     {
         if (std::exchange(pulled_, true))
             return pulled::end;
-        encoder to{out};
-        std::apply([&](const Args&... a) { (to.value(a), ...); }, std::as_const(args_));
+        encoder to{out.bytes, out.left};
+        std::apply([&](Args&... a) { (encode_last(to, a), ...); }, args_);
         return pulled::item;
     }
     entry code() const noexcept { return &call; }

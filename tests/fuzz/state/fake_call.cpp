@@ -167,7 +167,7 @@ std::optional<std::size_t> fake_call::size() const
     return sized_ ? std::optional{available_} : std::nullopt;
 }
 
-pulled fake_call::pull(byte_buffer& out)
+pulled fake_call::pull(encoded_items& out)
 {
     demand(!over(), "nothing is pulled after the end");
     if (pulled_ == throws_at_) {
@@ -178,9 +178,9 @@ pulled fake_call::pull(byte_buffer& out)
         return open_ ? pulled::later : pulled::end;
     if (stream_ && options_.window > 0)
         demand(pulled_ - settled_ + unread_ < options_.window, "nothing is pulled that the window has no room for");
-    const std::size_t at = out.size();
-    out.resize(at + sizeof(std::uint64_t));
-    store(out.data() + at, std::uint64_t{pulled_});
+    const std::size_t at = out.bytes.size();
+    out.bytes.resize(at + sizeof(std::uint64_t));
+    store(out.bytes.data() + at, std::uint64_t{pulled_});
     ++pulled_;
     return pulled::item;
 }

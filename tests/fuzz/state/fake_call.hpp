@@ -53,7 +53,7 @@ public:
     byte_view captures() const noexcept override { return {&number_, 1}; }
     bool by_index() const noexcept override { return by_index_; }
     std::optional<std::size_t> size() const override;
-    pulled pull(byte_buffer& out) override;
+    pulled pull(encoded_items& out) override;
     std::size_t room(std::size_t chosen_window) override;
     bool over_when_idle() override;
     void deliver(std::uint64_t index, byte_view result) override;
