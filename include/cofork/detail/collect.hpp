@@ -12,6 +12,14 @@ namespace cofork::detail {
 
 inline constexpr std::size_t no_limit = std::numeric_limits<std::size_t>::max();
 
+/// Room for all, so that nothing is copied while it grows. Not beyond reason: a range may be sized and endless.
+template <typename T>
+void reserve_for(std::vector<T>& all, std::size_t items)
+{
+    constexpr std::size_t most = std::size_t{64} << 20; // bytes; what is not used is only addresses
+    all.reserve(std::min(items, most / sizeof(T)));
+}
+
 /// Values by index, wherever they come in; the first failure ends the call.
 template <typename R, typename Handler>
 class values_sink {
@@ -23,6 +31,7 @@ public:
     std::size_t room(std::size_t) const noexcept { return no_limit; }
     bool over_when_idle() const noexcept { return true; }
 
+    void expect(std::size_t items) { reserve_for(values_, items); }
     void value(std::size_t index, R value)
     {
         if (index >= values_.size())
@@ -83,6 +92,7 @@ public:
     std::size_t room(std::size_t) const noexcept { return no_limit; }
     bool over_when_idle() const noexcept { return true; }
 
+    void expect(std::size_t items) { reserve_for(outcomes_, items); }
     template <typename... Value>
     void value(std::size_t index, Value... value)
     {

@@ -21,6 +21,7 @@ namespace cofork::detail {
 ///     bool keeps_failures     a range that throws is the failure of its next item, else it ends the call
 ///     room, idle_is_over      as job::room, job::over_when_idle
 ///     value, failed, finish, abandon
+///     expect(n)               optional: as many outcomes will come, as far as that is known, or fewer
 ///     overtaken(n)            optional: the call ended early and had n items, as far as that is known
 template <typename Task, typename Sink>
 class task_job final : public job {
@@ -97,6 +98,7 @@ public:
 
     void deliver(std::uint64_t index, byte_view bytes) override
     {
+        prepare();
         if constexpr (std::is_void_v<result>) {
             decode_result<void>(bytes);
             sink_.value(static_cast<std::size_t>(index));
@@ -104,7 +106,11 @@ public:
         else
             sink_.value(static_cast<std::size_t>(index), decode_result<result>(bytes));
     }
-    bool deliver(failure why) override { return sink_.failed(std::move(why)); }
+    bool deliver(failure why) override
+    {
+        prepare();
+        return sink_.failed(std::move(why));
+    }
     void finish(std::exception_ptr why) noexcept override
     {
         if constexpr (requires { sink_.overtaken(taken_); }) {
@@ -130,9 +136,18 @@ private:
             return task_.source().pull(out);
     }
 
+    void prepare()
+    {
+        if constexpr (requires { sink_.expect(taken_); }) {
+            if (!std::exchange(prepared_, true))
+                sink_.expect(size().value_or(0));
+        }
+    }
+
     Sink sink_;
     Task task_;
     std::size_t taken_ = 0;
+    bool prepared_ = false;
 };
 
 /// The error_code of what ended a call early; exceptions of the caller's own callbacks have none of their own.
