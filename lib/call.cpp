@@ -75,14 +75,16 @@ std::optional<std::size_t> call::remaining() const
     return *size_ - std::min<std::size_t>(*size_, next_);
 }
 
-std::size_t call::batch_limit(unsigned workers) const
+std::size_t call::batch_limit(unsigned workers, bool alone)
 {
+    const bool nobody_waits = alone && all_at_once_ && !gated();
+    patience_ = batches_.patience(remaining(), workers, nobody_waits);
     if (gated() || options_.fresh)
         return 1;
-    return std::min<std::size_t>(batches_.next(remaining(), std::max(workers, 1u)), std::uint32_t(-1));
+    return std::min<std::size_t>(batches_.next(remaining(), std::max(workers, 1u), nobody_waits), std::uint32_t(-1));
 }
 
-std::optional<item_run> call::take(clock::time_point now, unsigned workers, std::size_t most)
+std::optional<item_run> call::take(clock::time_point now, unsigned workers, std::size_t most, bool alone)
 {
     if (stopping_)
         return {};
@@ -90,7 +92,7 @@ std::optional<item_run> call::take(clock::time_point now, unsigned workers, std:
         look_ahead();
         return {};
     }
-    const std::size_t limit = std::min(batch_limit(workers), most);
+    const std::size_t limit = std::min(batch_limit(workers, alone), most);
     std::optional<item_run> taken;
     if (!again_.empty()) {
         // A failed item goes alone: if it fails again it must not hold up others.
@@ -133,6 +135,7 @@ std::optional<item_run> call::take_new(std::size_t limit)
         return {};
     const std::size_t chosen = std::clamp<std::size_t>(64 * limit, 64, largest_chosen_window);
     const std::size_t room = job_->room(options_.window > 0 ? options_.window : chosen);
+    all_at_once_ = room == std::size_t(-1);
     limit = std::min(limit, room - std::min(room, unsettled_));
     if (limit == 0)
         return {};

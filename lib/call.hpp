@@ -43,7 +43,11 @@ public:
     // What may start.
 
     /// The next items that may start now, at most `most`, or nothing: none are left, the gate is shut, no results are being read.
-    std::optional<item_run> take(clock::time_point now, unsigned workers, std::size_t most = std::size_t(-1));
+    /// `alone`: no other call wants the same workers.
+    std::optional<item_run> take(
+        clock::time_point now, unsigned workers, std::size_t most = std::size_t(-1), bool alone = false);
+    /// For how long the results of what was taken last may wait to be written.
+    std::chrono::nanoseconds patience() const noexcept { return patience_; }
     /// Items that were taken and not started come back; they go first.
     void give_back(item_run items);
     /// When the gate opens, if that is all that keeps the next item waiting.
@@ -93,6 +97,11 @@ public:
     void report_progress(clock::time_point now, unsigned busy, bool last = false) noexcept;
 
     std::uint64_t number() const noexcept { return number_; }
+    /// It would take a worker now, as far as is known.
+    bool wants(clock::time_point now) const noexcept
+    {
+        return !stopping_ && gate_.open(now) && (!again_.empty() || (!exhausted_ && !starved_));
+    }
     /// Items that are to be started, as far as is known.
     std::size_t queued() const noexcept;
     /// Items were settled since the last report.
@@ -102,7 +111,7 @@ private:
     void look_ahead();
     std::optional<item_run> take_new(std::size_t limit);
     std::optional<item_run> pull(std::size_t limit);
-    std::size_t batch_limit(unsigned workers) const;
+    std::size_t batch_limit(unsigned workers, bool alone);
     std::optional<std::size_t> remaining() const;
     bool again_allowed(const failure& why) const noexcept;
     void settled(std::optional<failure_kind> failed) noexcept;
@@ -115,6 +124,8 @@ private:
     gate gate_;
     clock::time_point last_start_ = clock::time_point::min();
     batch_size batches_;
+    std::chrono::nanoseconds patience_{0};
+    bool all_at_once_ = false; ///< results are of use only together
     clock::time_point started_at_;
     clock::time_point deadline_;
     std::deque<item_run> again_; ///< taken once and not started, or to be started again; before anything new

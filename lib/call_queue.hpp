@@ -33,6 +33,9 @@ public:
     template <typename Offer>
     void offer(Offer&& offer_to);
 
+    /// Another one that comes before `c` or in turn with it has items that could start.
+    bool others_want(const call& c, clock::time_point now) const noexcept;
+
     void stop_all(const std::exception_ptr& why) noexcept;
     void stop_overdue(clock::time_point now);
     /// `serving(call)`: how many workers run its items.

@@ -334,6 +334,14 @@ crew::sight crew::look(clock::time_point now)
     return seen;
 }
 
+void crew::shorten()
+{
+    for (const auto& l : links()) {
+        if (l->alive() && l->waiting() > 0)
+            l->take_back();
+    }
+}
+
 void crew::apply_stops()
 {
     for (const auto& l : links()) {

@@ -130,6 +130,8 @@ public:
     /// Kills what is over its time, takes results that wait in a page, and takes back items that wait behind a long
     /// one while a worker is free.
     sight look(clock::time_point now);
+    /// Takes back what waits behind the items that run.
+    void shorten();
     /// Ends what stopped calls have running or waiting.
     void apply_stops();
     /// A gate counts from the moment when an item really started, which only its worker knows. Tells `c` about those

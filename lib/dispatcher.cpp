@@ -91,6 +91,8 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
         return c->finish(failed_call(errc::overloaded));
     if (calls_.empty())
         crew_.start_small();
+    if (calls_.served() == 1)
+        crew_.shorten(); // what was to be long, as nobody else was there
     calls_.add(c, clock::now());
     serving_ = shared_from_this();
     crew_.watch(shared_from_this());
@@ -226,7 +228,7 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
     const unsigned most = std::min(crew_.most(), std::max(c->opts().workers, 1u));
     std::shared_ptr<link> target = held < most ? crew_.idle(c->opts().fresh) : nullptr;
     const bool make_one = !target && held < most && crew_.may_hire(now);
-    if (!target && !make_one && c->prefetch())
+    if (!target && !make_one && c->prefetch() && !calls_.others_want(*c, now)) // else it would never be their turn
         target = crew_.shortest(*c);
     if (!target && !make_one) {
         wanting_ = wanting_ || held < most;
@@ -234,7 +236,7 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
             next_look_ = std::min(next_look_, now + link::silence);
         return false;
     }
-    auto items = c->take(now, most, crew_.allowance(target.get()));
+    auto items = c->take(now, most, crew_.allowance(target.get()), calls_.served() == 1 && calls_.waiting() == 0);
     if (!items)
         return false;
     try {

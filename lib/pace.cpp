@@ -11,8 +11,10 @@ constexpr std::size_t largest = 4096;     // beyond, a batch saves nothing measu
 constexpr std::size_t growth = 4;         // over a batch that was measured
 constexpr double forgetting = 0.25;       // weight of a cheaper measurement: a long item is remembered for a while
 constexpr double full_slice_ns = 500'000; // of work in one batch
+constexpr double long_slice_ns = 4'000'000; // where nobody waits
+constexpr double least_slices = 16;       // for each worker, before slices are longer
 constexpr double least_slice_ns = 25'000; // about one round trip: a smaller batch at the end evens out nothing
-constexpr double prefetch_ns = 2'000'000; // a batch that costs more hides its round trip anyway
+constexpr double prefetch_ns = 20'000'000; // a batch that costs more hides its round trip anyway
 
 } // namespace
 
@@ -29,17 +31,33 @@ std::size_t batch_size::worth(double slice_ns) const noexcept
     return static_cast<std::size_t>(std::clamp(items, 1.0, static_cast<double>(largest)));
 }
 
+double batch_size::slice_ns(std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept
+{
+    if (!nobody_waits || !remaining || !known_)
+        return full_slice_ns;
+    const double share = cost_ns_ * static_cast<double>(*remaining) / std::max(workers, 1u);
+    return std::clamp(share / least_slices, full_slice_ns, long_slice_ns);
+}
+
+std::chrono::nanoseconds batch_size::patience(
+    std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept
+{
+    // Not for all of it: while the next batch runs the one behind it has to be sent.
+    const double half = slice_ns(remaining, workers, nobody_waits) / 2;
+    return std::chrono::nanoseconds{static_cast<std::int64_t>(std::max(half, full_slice_ns))};
+}
+
 /// The size while there is plenty left.
-std::size_t batch_size::unhurried() const noexcept
+std::size_t batch_size::unhurried(double slice_ns) const noexcept
 {
     if (chunk_ != 0)
         return chunk_;
-    return known_ ? std::min(worth(full_slice_ns), grown_) : 1;
+    return known_ ? std::min(worth(slice_ns), grown_) : 1;
 }
 
-std::size_t batch_size::next(std::optional<std::size_t> remaining, unsigned workers) const noexcept
+std::size_t batch_size::next(std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept
 {
-    const std::size_t size = unhurried();
+    const std::size_t size = unhurried(slice_ns(remaining, workers, nobody_waits));
     if (!remaining)
         return size;
     const std::size_t left = std::max<std::size_t>(*remaining, 1);
@@ -65,7 +83,7 @@ void batch_size::measured(std::size_t items, std::chrono::nanoseconds busy) noex
 
 bool batch_size::prefetch() const noexcept
 {
-    return known_ && cost_ns_ * static_cast<double>(unhurried()) < prefetch_ns;
+    return known_ && cost_ns_ * static_cast<double>(unhurried(full_slice_ns)) < prefetch_ns;
 }
 
 } // namespace cofork::detail

@@ -28,7 +28,10 @@ private:
     time_point opens_at_ = time_point::min();
 };
 
-/// How many items the next batch takes, so that a batch costs a fixed slice of time and all workers end together.
+/// How many items the next batch takes, so that a batch costs a slice of time and all workers end together.
+///
+/// A slice is half a millisecond, so that results come soon and other calls have their turn. Where nobody waits for either, and
+/// much is left, it is longer: each batch, and each time that results are written, takes the program's processor time, too.
 ///
 /// One long item shrinks the next batch at once; a batch grows slowly, and to at most four times a batch that was
 /// measured. Guessing too long costs a few round trips, guessing too short leaves a worker alone with all the work.
@@ -39,8 +42,14 @@ public:
 
     /// Items for the next batch: at least 1, and never more than remain.
     ///
-    /// `remaining` are the items that no worker has; empty when nobody knows.
-    [[nodiscard]] std::size_t next(std::optional<std::size_t> remaining, unsigned workers) const noexcept;
+    /// `remaining` are the items that no worker has; empty when nobody knows. `nobody_waits`: results are of use only
+    /// together, and no other call has items.
+    [[nodiscard]] std::size_t next(
+        std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits = false) const noexcept;
+
+    /// For how long the results of such a batch may wait to be written.
+    [[nodiscard]] std::chrono::nanoseconds patience(
+        std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept;
 
     /// A worker ran `items` items of one batch in `busy`.
     void measured(std::size_t items, std::chrono::nanoseconds busy) noexcept;
@@ -51,7 +60,8 @@ public:
 
 private:
     [[nodiscard]] std::size_t worth(double slice_ns) const noexcept;
-    [[nodiscard]] std::size_t unhurried() const noexcept;
+    [[nodiscard]] double slice_ns(std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept;
+    [[nodiscard]] std::size_t unhurried(double slice_ns) const noexcept;
 
     std::size_t chunk_;
     std::size_t grown_ = 1; // the largest batch that what was measured allows

@@ -34,9 +34,6 @@ inline std::uint64_t now_ns() noexcept
 /// The replies of one worker, gathered in the shared page and written in slices.
 class reply_stream {
 public:
-    /// How long finished results may wait in the page before they are written.
-    static constexpr std::uint64_t slice_ns = 500'000;
-
     /// `may_splice`: no filter forbids vmsplice(2).
     reply_stream(int fd, page& shared, bool may_splice) noexcept : fd_{fd}, page_{shared}, may_splice_{may_splice} {}
 
@@ -75,9 +72,10 @@ public:
     /// When the last flush was over: it may have had to wait for the parent.
     std::uint64_t last_flush() const noexcept { return last_flush_; }
 
-    void flush_when_due(std::uint64_t now) noexcept
+    /// What was finished may wait in the page for `patience` ns.
+    void flush_when_due(std::uint64_t now, std::uint64_t patience) noexcept
     {
-        if (now >= last_flush_ + slice_ns)
+        if (now >= last_flush_ + patience)
             flush();
     }
 

@@ -117,6 +117,27 @@ TEST_CASE("a batch settles at half a millisecond of work", "[pace]")
     }
 }
 
+TEST_CASE("where nobody waits a batch is worth more, as long as much is left", "[pace]")
+{
+    batch_size size = settled(10us);
+    REQUIRE(size.next(1'000'000, 2) == 50);
+    CHECK(size.next(1'000'000, 2, true) == 200); // four times what was measured
+    size.measured(200, 2ms);
+    CHECK(size.next(1'000'000, 2, true) == 400);
+    CHECK(size.next(1'000'000, 1, true) == 400);
+    CHECK(size.next({}, 2, true) == 50); // nobody knows how much there is
+    // A sixteenth of what each worker has still to do.
+    CHECK(size.next(6400, 2, true) == 200);
+    CHECK(size.next(1600, 2, true) == 50);
+    CHECK(size.next(800, 2, true) == 50);
+    CHECK(size.patience(1'000'000, 2, false) == 500us);
+    CHECK(size.patience(1'000'000, 2, true) == 2ms);
+    CHECK(size.patience(6400, 2, true) == 1ms);
+    CHECK(size.patience(800, 2, true) == 500us);
+    CHECK(batch_size{}.patience(1'000'000, 2, true) == 500us);
+    CHECK(batch_size{7}.next(1'000'000, 2, true) == 7);
+}
+
 TEST_CASE("one long item shrinks the next batch at once", "[pace]")
 {
     batch_size size = settled(1us);
@@ -230,15 +251,15 @@ TEST_CASE("the next batch waits in the pipe only behind cheap ones", "[pace]")
     CHECK_FALSE(batch_size{}.prefetch()); // nothing is known yet
     CHECK(settled(1us).prefetch());
     CHECK(settled(400us).prefetch());
-    CHECK(settled(1900us).prefetch());
-    CHECK_FALSE(settled(2ms).prefetch());
+    CHECK(settled(19ms).prefetch());
+    CHECK_FALSE(settled(20ms).prefetch());
     CHECK_FALSE(settled(1s).prefetch());
 
     batch_size chunk{100};
     CHECK_FALSE(chunk.prefetch());
     chunk.measured(100, 1ms);
     CHECK(chunk.prefetch());
-    chunk.measured(100, 3ms);
+    chunk.measured(100, 30ms);
     CHECK_FALSE(chunk.prefetch());
 }
 

@@ -73,6 +73,26 @@ TEST_CASE("calls of one priority take turns", "[pool][queue]")
     CHECK(over == "cba");
 }
 
+// Those of cheap items sent the next batch behind the running one, and no worker was ever free for another call.
+TEST_CASE("also calls of many cheap items take turns", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    std::string over;
+    const std::vector<int> many(400, 1);
+    const std::vector<int> few(20, 1);
+    note(context, cofork::parallel(pool, sleeps, many), 'a', over);
+    while (pool.stats().done < 50) // by then it is known that they are cheap
+        context.run_one();
+    for (const char name : {'b', 'c'})
+        note(context, cofork::parallel(pool, sleeps, few), name, over);
+    note(context, cofork::run(pool, sleeps, 1), 'd', over);
+    context.run();
+    std::ranges::sort(over.begin(), over.begin() + 3);
+    CHECK(over == "bcda");
+}
+
 TEST_CASE("calls beyond max_calls wait for their turn", "[pool][queue]")
 {
     const test::leaves_nothing nothing;

@@ -12,7 +12,7 @@ SERIES, UNIT = "total_ns", "ms"
 SIZES = {"10 us": 10_000, "100 us": 100_000, "1 ms": 1_000_000, "10 ms": 10_000_000}
 COUNTS = {"10 us": 10_000, "100 us": 2_000, "1 ms": 400, "10 ms": 100}
 KINDS = ("equal", "lognormal")
-SLICE_NS = 500_000  # what a batch is meant to cost: lib/pace.cpp
+SLICE_NS = 500_000  # what a batch is meant to cost when little is left: lib/pace.cpp
 LIMIT = "limit: claim from a shared counter"
 
 
