@@ -273,8 +273,8 @@ void link::measure(call& owner) noexcept
     const std::chrono::nanoseconds busy = page_.busy();
     const std::uint32_t finished = page_.finished();
     const std::uint32_t items = finished - measured_from_;
-    if (items > 0 && busy >= busy_seen_)
-        owner.cost(items, busy - busy_seen_);
+    if (items > 0 && busy >= busy_seen_) // and whatever it says, it is not busy for longer than it lives: sums must not overflow
+        owner.cost(items, std::min<std::chrono::nanoseconds>(busy - busy_seen_, clock::now() - born_));
     busy_seen_ = busy;
     measured_from_ = finished;
 }
