@@ -59,7 +59,7 @@ void call::cancel(bool kill) noexcept
 void call::poke() noexcept
 {
     if (const auto where = home.lock())
-        where->poke();
+        where->poke(shared_from_this());
 }
 
 void call::abandon() noexcept
@@ -78,7 +78,7 @@ std::optional<std::size_t> call::remaining() const
 std::size_t call::batch_limit(unsigned workers, bool alone)
 {
     const bool nobody_waits = alone && all_at_once_ && !gated();
-    patience_ = batches_.patience(remaining(), workers, nobody_waits);
+    may_wait_ = batches_.may_wait(remaining(), workers, nobody_waits);
     if (gated() || options_.fresh)
         return 1;
     return std::min<std::size_t>(batches_.next(remaining(), std::max(workers, 1u), nobody_waits), std::uint32_t(-1));
@@ -152,6 +152,7 @@ std::optional<item_run> call::take_new(std::size_t limit)
 /// Encodes up to `limit` items. What the range throws ends the call, or the input: that is the job's choice.
 std::optional<item_run> call::pull(std::size_t limit)
 {
+    poked_ = false;
     auto items = std::make_shared<encoded_items>();
     byte_buffer& bytes = items->bytes;
     bytes.reserve(std::min(limit * likely_item, batch_bytes));
@@ -184,6 +185,7 @@ std::optional<item_run> call::pull(std::size_t limit)
     item_run taken{next_, n, 0, std::move(items), 0};
     next_ += n;
     unsettled_ += n;
+    exhausted_ = exhausted_ || size_ == next_;
     return taken;
 }
 
@@ -334,10 +336,14 @@ bool call::over()
         return false;
     if (exhausted_)
         return true;
-    if (!starved_ || !job_->over_when_idle())
+    if (starved_ ? !job_->over_when_idle() : next_ == 0)
         return false;
-    look_ahead(); // the source may have grown since it was asked, while no worker was free
-    return stopping_ || again_.empty();
+    // While no worker is free nobody asks for the next item, and so nobody learns that there is none, or that the source has
+    // grown since it was asked.
+    look_ahead();
+    if (stopping_ || exhausted_)
+        return again_.empty();
+    return again_.empty() && starved_ && job_->over_when_idle();
 }
 
 void call::finish(std::exception_ptr instead) noexcept

@@ -46,8 +46,8 @@ public:
     /// `alone`: no other call wants the same workers.
     std::optional<item_run> take(
         clock::time_point now, unsigned workers, std::size_t most = std::size_t(-1), bool alone = false);
-    /// For how long the results of what was taken last may wait to be written.
-    std::chrono::nanoseconds patience() const noexcept { return patience_; }
+    /// For how long the results of what was taken last may wait in the page.
+    std::chrono::nanoseconds may_wait() const noexcept { return may_wait_; }
     /// Items that were taken and not started come back; they go first.
     void give_back(item_run items);
     /// When the gate opens, if that is all that keeps the next item waiting.
@@ -90,7 +90,7 @@ public:
 
     const options& opts() const noexcept { return options_; }
     const std::shared_ptr<job>& the_job() const noexcept { return job_; }
-    bool prefetch() const noexcept { return !gated() && !options_.fresh && batches_.prefetch(); }
+    bool prefetch(bool alone) const noexcept { return !gated() && !options_.fresh && batches_.prefetch(alone); }
     /// Nothing runs and nothing waits to be started again.
     bool idle() const noexcept { return running_ == 0 && again_.empty(); }
     clock::time_point deadline() const noexcept { return deadline_; }
@@ -100,8 +100,11 @@ public:
     /// It would take a worker now, as far as is known.
     bool wants(clock::time_point now) const noexcept
     {
-        return !stopping_ && gate_.open(now) && (!again_.empty() || (!exhausted_ && !starved_));
+        const bool has_new = !exhausted_ && (!starved_ || poked_) && remaining() != std::size_t{0};
+        return !stopping_ && gate_.open(now) && (!again_.empty() || has_new);
     }
+    /// The input may have grown, or there is room for results.
+    void poked() noexcept { poked_ = true; }
     /// Items that are to be started, as far as is known.
     std::size_t queued() const noexcept;
     /// Items were settled since the last report.
@@ -124,7 +127,7 @@ private:
     gate gate_;
     clock::time_point last_start_ = clock::time_point::min();
     batch_size batches_;
-    std::chrono::nanoseconds patience_{0};
+    std::chrono::nanoseconds may_wait_{0};
     bool all_at_once_ = false; ///< results are of use only together
     clock::time_point started_at_;
     clock::time_point deadline_;
@@ -133,6 +136,7 @@ private:
     std::optional<std::size_t> size_;
     bool exhausted_ = false; ///< the input has no more
     bool starved_ = false;   ///< the input had nothing when it was last asked
+    bool poked_ = false;     ///< and something may have come since then
     std::size_t running_ = 0;   ///< items that workers hold
     std::size_t unsettled_ = 0; ///< items taken from the input that have no outcome yet
     progress_state progress_;

@@ -31,13 +31,6 @@ void call_queue::add(std::shared_ptr<call> c, clock::time_point now)
     calls.insert(behind(calls, c->opts().priority), std::move(c));
 }
 
-bool call_queue::others_want(const call& c, clock::time_point now) const noexcept
-{
-    return std::ranges::any_of(served_, [&](const std::shared_ptr<call>& other) {
-        return other.get() != &c && other->opts().priority >= c.opts().priority && other->wants(now);
-    });
-}
-
 void call_queue::stop_all(const std::exception_ptr& why) noexcept
 {
     for (const line* calls : {&served_, &waiting_})

@@ -33,8 +33,16 @@ public:
     template <typename Offer>
     void offer(Offer&& offer_to);
 
-    /// Another one that comes before `c` or in turn with it has items that could start.
-    bool others_want(const call& c, clock::time_point now) const noexcept;
+    template <typename Predicate>
+    bool any_served(Predicate&& is) const
+    {
+        return std::ranges::any_of(served_, [&](const std::shared_ptr<call>& c) { return is(*c); });
+    }
+    /// One call is served, and `c`, which comes now, is in turn with it or comes before it.
+    bool is_in_turn(const call& c) const noexcept
+    {
+        return served_.size() == 1 && !full() && c.opts().priority >= served_.front()->opts().priority;
+    }
 
     void stop_all(const std::exception_ptr& why) noexcept;
     void stop_overdue(clock::time_point now);

@@ -149,7 +149,7 @@ void channel::start(side& s, std::shared_ptr<channel_user> user, bool another_fo
         return start_by_reactor(s, std::move(user));
     auto& r = static_cast<request&>(*s.by_ring);
     r.fd = s.fd.get();
-    r.bytes = s.now();
+    r.bytes = s.next_part();
     r.owner = shared_from_this();
     r.keeper = std::move(user);
     if (!ring_->start(r, ex_, another_follows)) {
@@ -201,7 +201,7 @@ void channel::start_by_reactor(side& s, std::shared_ptr<channel_user> user)
         else
             finish(s, std::move(user), ec, 0);
     };
-    const auto part = s.now();
+    const auto part = s.next_part();
     if (s.reads)
         s.reactor->async_read_some(asio::buffer(part.data(), part.size()), std::move(then));
     else

@@ -92,7 +92,7 @@ private:
         bool cancelled = false;
 
         /// A loop has more to do than to fill one pipe.
-        std::span<std::byte> now() const noexcept { return rest.first(std::min(rest.size(), most_at_once)); }
+        std::span<std::byte> next_part() const noexcept { return rest.first(std::min(rest.size(), most_at_once)); }
         int number() noexcept { return reactor ? reactor->native_handle() : fd.get(); }
     };
 

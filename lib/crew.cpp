@@ -142,11 +142,15 @@ unsigned crew::serving(const call& c) const noexcept
 
 std::shared_ptr<link> crew::idle(bool unused) const
 {
+    std::shared_ptr<link> found;
     for (const auto& l : links()) {
-        if (l->alive() && l->idle() && allowance(l.get()) > 0 && !(unused && l->answered() > 0))
+        if (!l->alive() || !l->idle() || allowance(l.get()) == 0 || (unused && l->answered() > 0))
+            continue;
+        if (!l->sends())
             return l;
+        found = l; // it has to read what it need not do, first
     }
-    return nullptr;
+    return found;
 }
 
 std::shared_ptr<link> crew::shortest(const call& c) const
@@ -337,7 +341,8 @@ crew::sight crew::look(clock::time_point now)
 void crew::shorten()
 {
     for (const auto& l : links()) {
-        if (l->alive() && l->waiting() > 0)
+        // What is still being sent would have to be sent all the same, and skipped.
+        if (l->alive() && l->waiting() > 0 && l->started_unanswered() > 0 && !l->sends())
             l->take_back();
     }
 }

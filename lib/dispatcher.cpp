@@ -91,7 +91,7 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
         return c->finish(failed_call(errc::overloaded));
     if (calls_.empty())
         crew_.start_small();
-    if (calls_.served() == 1)
+    if (calls_.is_in_turn(*c))
         crew_.shorten(); // what was to be long, as nobody else was there
     calls_.add(c, clock::now());
     serving_ = shared_from_this();
@@ -107,9 +107,13 @@ void dispatcher::cancel(std::shared_ptr<call> c, bool kill)
     });
 }
 
-void dispatcher::poke()
+void dispatcher::poke(std::shared_ptr<call> c)
 {
-    on_strand([this] { turn(); });
+    on_strand([this, c = std::move(c)] {
+        if (c)
+            c->poked();
+        turn();
+    });
 }
 
 void dispatcher::turn() noexcept
@@ -216,6 +220,20 @@ void dispatcher::assign(clock::time_point now)
     calls_.offer([&](const std::shared_ptr<call>& c) { return assign_one(c, now); });
 }
 
+unsigned dispatcher::most_for(const call& c) const noexcept
+{
+    return std::min(crew_.most(), std::max(c.opts().workers, 1u));
+}
+
+/// Another call that comes before `c`, or in turn with it, would take a worker.
+bool dispatcher::others_want(const call& c, clock::time_point now) const
+{
+    return c.wants(now) && calls_.any_served([&](const call& other) {
+        return &other != &c && other.opts().priority >= c.opts().priority && other.wants(now)
+            && crew_.serving(other) < most_for(other);
+    });
+}
+
 bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point now)
 {
     if (c->stopping())
@@ -225,10 +243,11 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
         return false;
     }
     const unsigned held = crew_.serving(*c);
-    const unsigned most = std::min(crew_.most(), std::max(c->opts().workers, 1u));
+    const unsigned most = most_for(*c);
     std::shared_ptr<link> target = held < most ? crew_.idle(c->opts().fresh) : nullptr;
     const bool make_one = !target && held < most && crew_.may_hire(now);
-    if (!target && !make_one && c->prefetch() && !calls_.others_want(*c, now)) // else it would never be their turn
+    const bool alone = calls_.served() == 1 && calls_.waiting() == 0;
+    if (!target && !make_one && c->prefetch(alone) && !others_want(*c, now)) // else it would never be their turn
         target = crew_.shortest(*c);
     if (!target && !make_one) {
         wanting_ = wanting_ || held < most;
@@ -236,7 +255,7 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
             next_look_ = std::min(next_look_, now + link::silence);
         return false;
     }
-    auto items = c->take(now, most, crew_.allowance(target.get()), calls_.served() == 1 && calls_.waiting() == 0);
+    auto items = c->take(now, most, crew_.allowance(target.get()), alone);
     if (!items)
         return false;
     try {

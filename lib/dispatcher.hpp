@@ -48,7 +48,8 @@ public:
     /// Begins to serve a call. Any thread.
     void add(std::shared_ptr<call> c);
     void cancel(std::shared_ptr<call> c, bool kill);
-    void poke();
+    /// There may be something to do; for `c`, when it is known: room for results, or new items.
+    void poke(std::shared_ptr<call> c = nullptr);
 
     /// No new calls; `when_gone` runs on the strand once all present ones are over and the workers are reaped. Any
     /// thread.
@@ -104,6 +105,8 @@ private:
     void spawn_failed(clock::time_point now, const std::system_error& why);
 
     void arm(clock::time_point now);
+    unsigned most_for(const call& c) const noexcept;
+    bool others_want(const call& c, clock::time_point now) const;
     std::vector<std::shared_ptr<call>> take_all_calls() noexcept;
     void release() noexcept;
 

@@ -3,6 +3,7 @@
 #include "dispatcher.hpp"
 
 #include "failed_call.hpp"
+#include "spare_mapping.hpp"
 
 #include <asio/error.hpp>
 
@@ -23,6 +24,7 @@ void dispatcher::rest() noexcept
         next_look_ = std::min(next_look_, clock::now() + link::silence);
         return arm(clock::now());
     }
+    spare_mapping::drop();
     serving_.reset();
     crew_.unwatch();
     armed_for_ = clock::time_point::max();

@@ -28,7 +28,7 @@ struct job_header {
     std::uint64_t first;        ///< index of the first item
     std::uint64_t entry;        ///< address of the pool's entry; 0 = what the snapshot inherited
     std::uint64_t captures;     ///< bytes of f that follow the header
-    std::uint64_t patience;     ///< ns: so long results may wait in the page
+    std::uint64_t may_wait;     ///< ns: so long results may wait in the page
     std::uint64_t max_result;   ///< bytes; a larger result is a failure of its item
 };
 

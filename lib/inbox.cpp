@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 #include <new>
+#include <utility>
 
 namespace cofork::detail {
 
@@ -73,6 +74,7 @@ try {
         return nullptr;
     if (early_.size() - confirmed_ > most_early)
         return "its page has answers that its pipe never brings";
+    early_.erase(early_.begin(), early_.begin() + static_cast<std::ptrdiff_t>(std::exchange(confirmed_, 0)));
     early_.insert(early_.end(), replies.begin(), replies.end());
     const char* const wrong = parse(replies);
     if (wrong) // noise that came by the pipe may be taken for the begin of a reply

@@ -21,7 +21,7 @@ struct segment {
     byte_view bytes;
 };
 
-/// One segment; what follows more than `most_copied` bytes, or is so long itself, stays where it is, in further ones.
+/// The first segment has what fits into `most_copied` bytes; the rest stays where it is, in further ones.
 inline std::vector<segment>
 job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::size_t most_copied)
 {
@@ -33,12 +33,12 @@ job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::
         head->data(), job_header{
                           job_magic, epoch, items.count, static_cast<std::uint16_t>(items.encoded ? 0 : 1),
                           static_cast<std::uint16_t>(owner.measured() ? 1 : 0), items.first,
-                          reinterpret_cast<std::uint64_t>(work.code()), captures.size(), static_cast<std::uint64_t>(owner.patience().count()), owner.opts().max_result});
+                          reinterpret_cast<std::uint64_t>(work.code()), captures.size(), static_cast<std::uint64_t>(owner.may_wait().count()), owner.opts().max_result});
     head->insert(head->end(), captures.begin(), captures.end());
     std::vector<segment> message{{head, {}}};
     if (items.encoded) {
         items.pieces([&](byte_view piece, std::shared_ptr<const void> keep) {
-            if (message.size() == 1 && piece.size() <= most_copied)
+            if (message.size() == 1 && head->size() + piece.size() <= most_copied)
                 head->insert(head->end(), piece.begin(), piece.end());
             else if (!piece.empty())
                 message.push_back({std::move(keep), piece});

@@ -75,24 +75,36 @@ private:
 
     /// One large item must not be this worker's size for ever; but others often follow, and to touch fresh memory for each
     /// takes longer than to read it.
-    void shrink_in_time()
+    void shrink_in_time(std::size_t size)
     {
         if (buffer_.capacity() <= large_bytes)
             return;
-        const bool may_keep = buffer_.capacity() <= most_kept && life_.max_growth == 0;
-        if (may_keep && ++small_reads_ < most_small_reads)
-            return;
+        const bool is_limited = life_.max_growth > 0 || (life_.rules && life_.rules->wanted.memory > 0); // f may want it all
+        if (is_limited || buffer_.capacity() > most_kept || ++small_reads_ >= most_small_reads || is_idle())
+            shrink(size);
+    }
+
+    void shrink(std::size_t size)
+    {
         begin_ = end_ = 0;
         buffer_.clear();
-        buffer_.reserve(usual_bytes);
+        buffer_.reserve(std::max(size, usual_bytes));
+    }
+
+    /// Nothing comes for a while.
+    bool is_idle()
+    {
+        replies_.flush();
+        pollfd work{fd_.number(), POLLIN, 0};
+        return ::poll(&work, 1, 1000) == 0;
     }
 
     void fill(std::size_t size)
     {
-        if (size > usual_bytes)
+        if (size > large_bytes)
             small_reads_ = 0;
         else if (begin_ == end_)
-            shrink_in_time();
+            shrink_in_time(size);
         if (buffer_.capacity() - begin_ < size)
             compact();
         waited_ = true;

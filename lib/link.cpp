@@ -76,6 +76,7 @@ void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_poi
 void link::wrote_one()
 {
     unsent_.pop_front();
+    ++written_;
     write_more();
 }
 

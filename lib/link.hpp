@@ -205,8 +205,9 @@ private:
     std::uint64_t progress_seen_ = 0;
     clock::time_point quiet_since_{}; // since when nothing of that has changed, as far as we looked
     bool suspected_ = false;
-    std::size_t unwritten_seen_ = 0; // of what it need not start, and
-    clock::time_point unread_since_{}; // since when it has read nothing of that
+    std::uint64_t written_ = 0; // segments
+    std::pair<std::uint64_t, std::size_t> rest_seen_{~std::uint64_t{0}, 0}; // of what it need not start: written_, and bytes left
+    clock::time_point unread_since_{}; // since when that is so
     int pid_ = 0;
     kill_reason reason_ = kill_reason::none;
     std::uint32_t target_sequence_ = 0; // timeout: the item that is to blame

@@ -56,12 +56,16 @@ std::optional<clock::time_point> link::look_at_items(clock::time_point now)
 /// It has nothing to do but to read, so it is not for long that it does not.
 std::optional<clock::time_point> link::look_at_rest(clock::time_point now)
 {
-    if (!began() || unwritten_seen_ != channel_->unwritten()) {
-        unwritten_seen_ = channel_->unwritten();
+    const std::pair progress{written_, channel_->unwritten()};
+    if (!began() || progress != rest_seen_) {
+        rest_seen_ = progress;
         unread_since_ = now;
+        suspected_ = false;
     }
     if (now - unread_since_ < silence)
         return unread_since_ + silence;
+    if (!std::exchange(suspected_, true)) // the program may have been away itself
+        return now + second_look;
     kill(kill_reason::protocol, "it does not read what it is sent");
     return {};
 }

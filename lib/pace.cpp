@@ -14,7 +14,8 @@ constexpr double full_slice_ns = 500'000; // of work in one batch
 constexpr double long_slice_ns = 4'000'000; // where nobody waits
 constexpr double least_slices = 16;       // for each worker, before slices are longer
 constexpr double least_slice_ns = 25'000; // about one round trip: a smaller batch at the end evens out nothing
-constexpr double prefetch_ns = 20'000'000; // a batch that costs more hides its round trip anyway
+constexpr double prefetch_ns = 2'000'000; // others may come, and would wait for it
+constexpr double prefetch_alone_ns = 20'000'000; // a batch that costs more hides its round trip anyway
 
 } // namespace
 
@@ -39,7 +40,7 @@ double batch_size::slice_ns(std::optional<std::size_t> remaining, unsigned worke
     return std::clamp(share / least_slices, full_slice_ns, long_slice_ns);
 }
 
-std::chrono::nanoseconds batch_size::patience(
+std::chrono::nanoseconds batch_size::may_wait(
     std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept
 {
     // Not for all of it: while the next batch runs the one behind it has to be sent.
@@ -81,9 +82,9 @@ void batch_size::measured(std::size_t items, std::chrono::nanoseconds busy) noex
     grown_ = std::min(largest, std::max(grown_, items * growth));
 }
 
-bool batch_size::prefetch() const noexcept
+bool batch_size::prefetch(bool alone) const noexcept
 {
-    return known_ && cost_ns_ * static_cast<double>(unhurried(full_slice_ns)) < prefetch_ns;
+    return known_ && cost_ns_ * static_cast<double>(unhurried(full_slice_ns)) < (alone ? prefetch_alone_ns : prefetch_ns);
 }
 
 } // namespace cofork::detail

@@ -48,15 +48,15 @@ public:
         std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits = false) const noexcept;
 
     /// For how long the results of such a batch may wait to be written.
-    [[nodiscard]] std::chrono::nanoseconds patience(
+    [[nodiscard]] std::chrono::nanoseconds may_wait(
         std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept;
 
     /// A worker ran `items` items of one batch in `busy`.
     void measured(std::size_t items, std::chrono::nanoseconds busy) noexcept;
 
     /// Whether the next batch should wait in the pipe behind the running one: only where a round trip is worth hiding
-    /// and the items in the pipe would not wait long for their worker while another is idle.
-    [[nodiscard]] bool prefetch() const noexcept;
+    /// and the items in the pipe would not wait long for their worker while another is idle, or another call, if there is one.
+    [[nodiscard]] bool prefetch(bool alone = false) const noexcept;
 
 private:
     [[nodiscard]] std::size_t worth(double slice_ns) const noexcept;

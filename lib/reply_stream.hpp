@@ -72,10 +72,10 @@ public:
     /// When the last flush was over: it may have had to wait for the parent.
     std::uint64_t last_flush() const noexcept { return last_flush_; }
 
-    /// What was finished may wait in the page for `patience` ns.
-    void flush_when_due(std::uint64_t now, std::uint64_t patience) noexcept
+    /// What was finished may wait in the page for `may_wait` ns.
+    void flush_when_due(std::uint64_t now, std::uint64_t may_wait) noexcept
     {
-        if (now >= last_flush_ + patience)
+        if (now >= last_flush_ + may_wait)
             flush();
     }
 

@@ -10,7 +10,7 @@
 namespace cofork::detail {
 
 /// The last large mapping that nobody needed any more, for the next who needs one: to touch fresh memory costs more than to fill it.
-/// Of the whole process, on any thread; a fork has a copy of its own.
+/// Of the whole process, on any thread; a fork has a copy of its own. A place that comes to rest drops it.
 class spare_mapping {
 public:
     struct extent {
@@ -44,6 +44,14 @@ public:
             std::memcpy(&of_it, memory, sizeof of_it);
         }
         ::munmap(memory, of_it.mapped);
+    }
+
+    /// It will not be needed soon.
+    static void drop() noexcept
+    {
+        extent found;
+        if (void* const spare = take(0, found))
+            ::munmap(spare, found.mapped);
     }
 
 private:

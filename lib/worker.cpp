@@ -270,7 +270,7 @@ private:
             kind, duration_class(now - started_), sequence,
             {batch_.measured ? byte_view{used} : byte_view{}, lead, payload});
         output_.between();
-        replies_.flush_when_due(now, batch_.patience);
+        replies_.flush_when_due(now, batch_.may_wait);
         if (replies_.last_flush() > now)
             clock_.look();
         if (result_.capacity() > large_result)

@@ -84,7 +84,7 @@ ROOMS = {
     "crew": "call failed_call link nursery_client process threads",
     "place_registry": "",
     "dispatcher": "call_queue crew crowd failed_call place_registry process transport",
-    "dispatcher_end": "dispatcher failed_call",
+    "dispatcher_end": "dispatcher failed_call spare_mapping",
     "dispatcher_spin": "dispatcher",
     "crew_stats": "crew",
     "serial": "call failed_call place_registry process",

@@ -130,11 +130,11 @@ TEST_CASE("where nobody waits a batch is worth more, as long as much is left", "
     CHECK(size.next(6400, 2, true) == 200);
     CHECK(size.next(1600, 2, true) == 50);
     CHECK(size.next(800, 2, true) == 50);
-    CHECK(size.patience(1'000'000, 2, false) == 500us);
-    CHECK(size.patience(1'000'000, 2, true) == 2ms);
-    CHECK(size.patience(6400, 2, true) == 1ms);
-    CHECK(size.patience(800, 2, true) == 500us);
-    CHECK(batch_size{}.patience(1'000'000, 2, true) == 500us);
+    CHECK(size.may_wait(1'000'000, 2, false) == 500us);
+    CHECK(size.may_wait(1'000'000, 2, true) == 2ms);
+    CHECK(size.may_wait(6400, 2, true) == 1ms);
+    CHECK(size.may_wait(800, 2, true) == 500us);
+    CHECK(batch_size{}.may_wait(1'000'000, 2, true) == 500us);
     CHECK(batch_size{7}.next(1'000'000, 2, true) == 7);
 }
 
@@ -251,15 +251,17 @@ TEST_CASE("the next batch waits in the pipe only behind cheap ones", "[pace]")
     CHECK_FALSE(batch_size{}.prefetch()); // nothing is known yet
     CHECK(settled(1us).prefetch());
     CHECK(settled(400us).prefetch());
-    CHECK(settled(19ms).prefetch());
-    CHECK_FALSE(settled(20ms).prefetch());
+    CHECK(settled(1900us).prefetch());
+    CHECK_FALSE(settled(2ms).prefetch());
+    CHECK(settled(19ms).prefetch(true));
+    CHECK_FALSE(settled(20ms).prefetch(true));
     CHECK_FALSE(settled(1s).prefetch());
 
     batch_size chunk{100};
     CHECK_FALSE(chunk.prefetch());
     chunk.measured(100, 1ms);
     CHECK(chunk.prefetch());
-    chunk.measured(100, 30ms);
+    chunk.measured(100, 3ms);
     CHECK_FALSE(chunk.prefetch());
 }
 

@@ -4,10 +4,12 @@
 
 #include <cofork/error.hpp>
 #include <cofork/run.hpp>
+#include <cofork/stream.hpp>
 
 #include <asio/bind_cancellation_slot.hpp>
 #include <asio/cancellation_signal.hpp>
 #include <asio/detached.hpp>
+#include <asio/steady_timer.hpp>
 
 #include <algorithm>
 #include <thread>
@@ -91,6 +93,83 @@ TEST_CASE("also calls of many cheap items take turns", "[pool][queue]")
     context.run();
     std::ranges::sort(over.begin(), over.begin() + 3);
     CHECK(over == "bcda");
+}
+
+// What had been found empty once counted as wanting nothing, until a worker was free to ask it again: which one never was.
+TEST_CASE("what is pushed to a feed has its turn beside a call of many cheap items", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2, .min_workers = 2}};
+    std::string over;
+    cofork::feed<int> feed;
+    feed.push(1500);
+    asio::co_spawn(
+        context,
+        [](cofork::pool& p, cofork::feed<int> source, std::string& text) -> asio::awaitable<void> {
+            auto results = cofork::stream(p, sleeps, source, {.delivery = cofork::order::finished});
+            for (int quick = 0; quick < 100;) {
+                const auto one = co_await results.next();
+                if (one->outcome && *one->outcome == 1 && ++quick == 100)
+                    text += 'q';
+            }
+        }(pool, feed, over),
+        asio::detached);
+    while (pool.stats().busy == 0)
+        context.run_one();
+    note(context, cofork::parallel(pool, sleeps, std::vector<int>(500, 1)), 'a', over);
+    while (pool.stats().done < 50)
+        context.run_one();
+    for (int n = 0; n < 100; ++n)
+        feed.push(1);
+    context.run();
+    CHECK(over == "qa");
+}
+
+TEST_CASE("a call that comes waits for the item that runs, and not for a long batch", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    std::string over;
+    note(context, cofork::parallel(pool, sleeps, std::vector<int>(600, 1)), 'a', over);
+    int waited = 0; // items of the first call, for ten calls
+    asio::co_spawn(
+        context,
+        [](cofork::pool& p, int& items) -> asio::awaitable<void> {
+            asio::steady_timer moment{co_await asio::this_coro::executor};
+            for (int n = 0; n < 10; ++n) {
+                moment.expires_after(25ms); // by then batches are long again
+                co_await moment.async_wait(asio::use_awaitable);
+                const auto before = p.worker_states().at(0).done;
+                co_await cofork::run(p, sleeps, 0);
+                items += static_cast<int>(p.worker_states().at(0).done - before) - 1;
+            }
+        }(pool, waited),
+        asio::detached);
+    context.run();
+    CHECK(over == "a");
+    UNSCOPED_INFO(waited);
+    CHECK(waited < 45); // two batches of four each time, and what was done and not told: ten or more
+}
+
+TEST_CASE("calls that come and wait outside cost the one inside nothing", "[pool][queue]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .max_calls = 1}};
+    std::string over;
+    constexpr std::size_t size = 4 << 20;
+    const std::vector<std::string> items(12, std::string(size, 'x'));
+    const auto length = [](const std::string& s) { return s.size(); };
+    note(context, cofork::parallel(pool, length, items), 'a', over);
+    for (int n = 0; n < 50; ++n) {
+        context.poll_one();
+        note(context, cofork::run(pool, sleeps, 0), 'b', over);
+    }
+    context.run();
+    CHECK(over == 'a' + std::string(50, 'b'));
+    CHECK(pool.stats().sent < 14 * size); // each item once
 }
 
 TEST_CASE("calls beyond max_calls wait for their turn", "[pool][queue]")

@@ -418,6 +418,19 @@ TEST_CASE("memory is counted from what a worker has before its first item", "[sa
     CHECK(outcome.error().limit == limited::memory);
 }
 
+// What its worker had needed to read it was kept for the next one, at the cost of what f may have.
+TEST_CASE("a large item leaves the next one all of the memory", "[sandbox][F83]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .sandbox = small(containment::limits)}};
+    const auto size = [](const std::string& s) { return s.size(); };
+    const std::string large(std::size_t{30} << 20, 'x');
+    CHECK(test::run(context, cofork::run(pool, size, large)) == large.size());
+    CHECK(test::run(context, cofork::run(pool, takes_mib, 110)) == 'x'); // of 128
+}
+
 TEST_CASE("files that are named can be read, and only read", "[sandbox]")
 {
     require_root_without_sanitizer();

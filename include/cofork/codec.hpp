@@ -311,8 +311,22 @@ struct codec<std::unique_ptr<T>> {
     }
 };
 
+namespace detail {
+
+/// codec writes it as its length and one block.
+template <typename T>
+concept travels_whole = requires { typename codec<T>::of_the_library; } && codec<T>::at_once;
+
+template <travels_whole T>
+std::span<const std::byte> block_of(const T& value) noexcept
+{
+    return std::as_bytes(std::span{std::ranges::data(value), std::ranges::size(value)});
+}
+
+} // namespace detail
+
 /// What is shared and never changes: as an item or an argument a large string or vector of blocks is not copied, and is kept until
-/// it has been sent.
+/// the item has an outcome.
 template <codable T>
 struct codec<std::shared_ptr<const T>> {
     static void encode(encoder& to, const std::shared_ptr<const T>& value)
@@ -321,9 +335,9 @@ struct codec<std::shared_ptr<const T>> {
         to.value(value != nullptr);
         if (!value)
             return;
-        if constexpr (requires { typename codec<T>::of_the_library; requires codec<T>::at_once; }) {
+        if constexpr (detail::travels_whole<T>) {
             to.value(static_cast<std::uint64_t>(std::ranges::size(*value)));
-            to.bytes(value, std::as_bytes(std::span{std::ranges::data(*value), std::ranges::size(*value)}));
+            to.bytes(value, detail::block_of(*value));
         }
         else
             to.value(*value);
@@ -385,16 +399,6 @@ struct codec<std::filesystem::path> {
 };
 
 namespace detail {
-
-/// codec writes it as its length and one block.
-template <typename T>
-concept travels_whole = requires { typename codec<T>::of_the_library; } && codec<T>::at_once;
-
-template <travels_whole T>
-std::span<const std::byte> block_of(const T& value) noexcept
-{
-    return std::as_bytes(std::span{std::ranges::data(value), std::ranges::size(value)});
-}
 
 /// Writes a value that nobody needs afterwards: a large one moves to where it is kept until it has been sent. What throws leaves
 /// it as it was.

@@ -111,7 +111,8 @@ public:
     }
 
     /// A block of bytes that `keeper` owns, and that nobody changes any more. Where it is worth it and the bytes go to another
-    /// process, they are sent from where they are, and `keeper` is released when that is done; else they are copied.
+    /// process, they are sent from where they are. `keeper` is released on the strand of the place, not before the item has an
+    /// outcome, and after a cancellation perhaps a little later than the call. Else the bytes are copied.
     void bytes(std::shared_ptr<const void> keeper, std::span<const std::byte> block)
     {
         if (detail::left_block* const left = leave(block.size())) {

@@ -119,6 +119,7 @@ class pulled_input {
 public:
     using range = typename held_range<I>::range;
     using item = std::remove_cvref_t<std::ranges::range_value_t<range>>;
+    using reference = std::ranges::range_reference_t<range>;
     static constexpr bool by_index = false;
     /// Its elements are in it and it is ours: nobody sees what becomes of them.
     static constexpr bool may_empty = !std::is_lvalue_reference_v<I> && owns_elements<range>;
@@ -139,8 +140,8 @@ public:
         encoder to{out.bytes, out.left};
         if constexpr (may_empty)
             encode_last(to, **at_);
-        else if constexpr (std::is_same_v<std::ranges::range_reference_t<range>, item>) {
-            auto next = **at_;
+        else if constexpr (std::is_same_v<std::remove_cvref_t<reference>, item> && !std::is_lvalue_reference_v<reference>) {
+            item next = **at_;
             encode_last(to, next);
         }
         else {

@@ -1,0 +1,90 @@
+// Memory that grows: what was in it stays, wherever it comes from, and what was touched once is used again.
+
+#include "support/catch.hpp"
+
+#include "growing_bytes.hpp"
+
+#include <cstddef>
+#include <vector>
+
+using namespace cofork::detail;
+
+namespace {
+
+constexpr std::size_t mib = std::size_t{1} << 20;
+
+std::byte value_at(std::size_t i)
+{
+    return static_cast<std::byte>(i * 131 >> 3);
+}
+
+/// Grows to `size` in steps, announced or not, and looks at each step that all is there.
+void grow(growing_bytes& bytes, std::size_t size, std::size_t step, bool announced)
+{
+    while (bytes.size() < size) {
+        const std::size_t n = std::min(step, size - bytes.size());
+        if (bytes.spare() < n)
+            bytes.reserve(bytes.size() + n, announced ? size : 0);
+        REQUIRE(bytes.spare() >= n);
+        for (std::size_t i = 0; i < n; ++i)
+            bytes.data()[bytes.size() + i] = value_at(bytes.size() + i);
+        bytes.grew(n);
+    }
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < size; ++i)
+        wrong += bytes.data()[i] != value_at(i);
+    CHECK(wrong == 0);
+}
+
+} // namespace
+
+TEST_CASE("what was there stays, however it grows", "[growing_bytes]")
+{
+    const bool huge = GENERATE(false, true);
+    const bool announced = GENERATE(false, true);
+    const std::size_t step = GENERATE(std::size_t{4096}, 3 * mib);
+    CAPTURE(huge, announced, step);
+    for (int round = 0; round < 3; ++round) { // from the second on in memory that others have had
+        for (const std::size_t size : {std::size_t{100}, mib, 5 * mib, 17 * mib, 6 * mib, 33 * mib}) {
+            growing_bytes bytes{huge};
+            grow(bytes, size, step, announced);
+            bytes.clear();
+            grow(bytes, size / 2, step, announced);
+        }
+    }
+    spare_mapping::drop();
+}
+
+TEST_CASE("the last large mapping is used again, and dropped when nobody needs it", "[growing_bytes]")
+{
+    spare_mapping::drop();
+    spare_mapping::extent found;
+    CHECK(spare_mapping::take(1, found) == nullptr);
+    const void* where = nullptr;
+    {
+        growing_bytes bytes;
+        grow(bytes, 8 * mib, mib, true);
+        where = bytes.data();
+    }
+    {
+        growing_bytes bytes;
+        grow(bytes, 6 * mib, mib, true);
+        CHECK(bytes.data() == where);
+    }
+    {
+        growing_bytes larger; // the spare one is too small
+        grow(larger, 20 * mib, mib, true);
+    }
+    void* const spare = spare_mapping::take(20 * mib, found);
+    REQUIRE(spare);
+    CHECK(found.mapped >= 20 * mib);
+    CHECK(found.open >= 20 * mib);
+    spare_mapping::give(spare, found);
+    spare_mapping::drop();
+    CHECK(spare_mapping::take(1, found) == nullptr);
+    {
+        growing_bytes huge; // more than is kept
+        grow(huge, 40 * mib, mib, true);
+    }
+    CHECK(spare_mapping::take(1, found) == nullptr);
+}
