@@ -9,8 +9,8 @@
 
 namespace cofork::detail {
 
-/// The last large mapping that nobody needed any more, for the next who needs one: to touch fresh memory costs more than to fill it.
-/// Of the whole process, on any thread; a fork has a copy of its own. A place that comes to rest drops it.
+/// The last large mapping that nobody needed any more, for the next who needs one: to touch fresh memory costs more than to
+/// fill it. Of the whole process, on any thread; a fork has a copy of its own. A place that comes to rest drops it.
 class spare_mapping {
 public:
     struct extent {

@@ -86,6 +86,7 @@ ROOMS = {
     "dispatcher": "call_queue crew crowd failed_call place_registry process transport",
     "dispatcher_end": "dispatcher failed_call spare_mapping",
     "dispatcher_spin": "dispatcher",
+    "dispatcher_stats": "dispatcher process",
     "crew_stats": "crew",
     "serial": "call failed_call place_registry process",
     # wiring

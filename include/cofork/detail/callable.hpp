@@ -2,8 +2,8 @@
 // What may be called, with what, and what it gives back.
 
 #include <cofork/by_bytes.hpp>
-#include <cofork/codec.hpp>
 #include <cofork/detail/job.hpp>
+#include <cofork/detail/travel.hpp>
 
 #include <cstring>
 #include <functional>

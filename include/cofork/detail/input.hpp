@@ -1,9 +1,9 @@
 #pragma once
 // Where a call's items come from: by index out of the snapshot, pulled one by one, or pushed into a feed.
 
-#include <cofork/codec.hpp>
 #include <cofork/detail/callable.hpp>
 #include <cofork/detail/job.hpp>
+#include <cofork/detail/travel.hpp>
 #include <cofork/feed.hpp>
 
 #include <deque>
