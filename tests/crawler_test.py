@@ -190,6 +190,13 @@ class ByHand(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (2, b""), wrong)
         self.assertEqual(subprocess.run([CRAWLER, "--help"], capture_output=True, timeout=LIMIT).returncode, 0)
 
+    # It ended as if all were well, and the report was nowhere.
+    def test_a_report_that_cannot_be_written_is_an_error(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([CRAWLER, self.url], stdout=full, stderr=subprocess.PIPE, timeout=LIMIT)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(b"cannot be written", done.stderr)
+
 
 # --- the embedded server
 

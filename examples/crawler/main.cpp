@@ -18,6 +18,7 @@
 #include <exception>
 #include <iostream>
 #include <optional>
+#include <stdexcept>
 #include <utility>
 
 namespace {
@@ -56,6 +57,8 @@ int run(const crawler::settings& chosen)
         std::rethrow_exception(thrown);
 
     crawler::print(std::cout, found);
+    if (!std::cout.flush())
+        throw std::runtime_error{"the report cannot be written to stdout: is the disk full?"};
     if (!chosen.json.empty())
         crawler::write_json(chosen.json, found);
     if (found.end == crawler::ending::interrupted)
