@@ -31,6 +31,25 @@ std::string readable(const std::type_info& type)
     return text;
 }
 
+/// Precondition: an exception is being handled.
+failure undecodable(int pid)
+{
+    failure why;
+    why.kind = failure_kind::exception;
+    why.pid = pid;
+    why.what = "the result could not be decoded";
+    try {
+        throw;
+    }
+    catch (const std::exception& e) {
+        why.what += std::string{": "} + e.what();
+        why.type = readable(typeid(e));
+    }
+    catch (...) { // of no known type
+    }
+    return why;
+}
+
 std::uint64_t next_number() noexcept
 {
     static std::atomic<std::uint64_t> calls = 0;
@@ -40,7 +59,7 @@ std::uint64_t next_number() noexcept
 } // namespace
 
 call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
-    : job_{std::move(work)}, number_{next_number()}, options_{o}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
+    : job_{std::move(work)}, number_{next_number()}, options_{o}, measured_{static_cast<bool>(o.on_event)}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
       deadline_{std::min(o.deadline.count() > 0 ? now + o.deadline : clock::time_point::max(), o.until)}, size_{job_->size()}
 {
     if (o.pause_first)
@@ -216,23 +235,15 @@ std::size_t call::queued() const noexcept
 
 std::optional<failure> call::value(const item_run& run, byte_view result, const attempt_facts& by)
 {
-    failure why;
     try {
         job_->deliver(run.first, result);
         ended(event_kind::finish, run, by, nullptr);
-        settled({});
+        settled();
         return {};
     }
-    catch (const std::exception& e) {
-        why.what = std::string{"the result could not be decoded: "} + e.what();
-        why.type = readable(typeid(e));
+    catch (...) { // a failure takes longer to make than a trivial result to take
+        return undecodable(by.pid);
     }
-    catch (...) {
-        why.what = "the result could not be decoded";
-    }
-    why.kind = failure_kind::exception;
-    why.pid = by.pid;
-    return why;
 }
 
 bool call::again_allowed(const failure& why) const noexcept
@@ -274,8 +285,8 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
         if (why.attempts < options_.attempts && again_allowed(why)) {
             ended(event_kind::retry, one, by, &why);
             ++progress_.retried;
-            if (counts)
-                ++counts->retried;
+            if (counts_)
+                ++counts_->retried;
             ++one.attempt;
             give_back(std::move(one));
             return;
@@ -302,17 +313,12 @@ void call::is_slow(const slow_item& which) noexcept
     }
 }
 
-void call::settled(std::optional<failure_kind> failed) noexcept
+void call::settled(failure_kind failed) noexcept
 {
-    --running_;
-    --unsettled_;
-    ++progress_.done;
-    progress_.failed += failed ? 1 : 0;
-    if (!counts)
-        return;
-    ++counts->done;
-    if (failed)
-        ++counts->failed[*failed];
+    settled();
+    ++progress_.failed;
+    if (counts_)
+        ++counts_->failed[failed];
 }
 
 void call::stop(std::exception_ptr why, cancel_mode mode) noexcept

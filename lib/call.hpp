@@ -38,7 +38,12 @@ public:
     void abandon() noexcept override;
     /// Set before the call is given to its place.
     std::weak_ptr<dispatcher> home;
-    std::shared_ptr<tally> counts;
+    /// Where its place counts what comes of it. Once, before anything starts.
+    void count_in(std::shared_ptr<tally> counts) noexcept
+    {
+        counts_ = std::move(counts);
+        measured_ = measured_ || counts_->listener;
+    }
 
     // What may start.
 
@@ -59,7 +64,7 @@ public:
     /// Beginning it takes a moment, and calls none of the program's listeners.
     bool is_brief() const noexcept { return size_ == 1u && !options_.progress && !measured(); }
     /// Whether each item is to be measured, for those who listen to events.
-    bool measured() const noexcept { return options_.on_event || (counts && counts->listener); }
+    bool measured() const noexcept { return measured_; }
     /// Items are on their way to a worker.
     void given(clock::time_point now) noexcept;
     /// An item is being started.
@@ -77,6 +82,9 @@ public:
     /// An item runs for longer than options::slow.
     void is_slow(const slow_item& which) noexcept;
     void cost(std::size_t items, std::chrono::nanoseconds busy) noexcept;
+    /// What its items cost, in nanoseconds: by an earlier call, and as it was seen in this one.
+    void expect_cost(double ns) noexcept { batches_.expect(ns); }
+    std::optional<double> item_cost() const noexcept { return batches_.cost(); }
 
     // How it ends.
 
@@ -117,13 +125,33 @@ private:
     std::size_t batch_limit(unsigned workers, bool alone);
     std::optional<std::size_t> remaining() const;
     bool again_allowed(const failure& why) const noexcept;
-    void settled(std::optional<failure_kind> failed) noexcept;
-    void ended(event_kind what, const item_run& one, const attempt_facts& by, const failure* why);
+    void settled() noexcept
+    {
+        --running_;
+        --unsettled_;
+        ++progress_.done;
+        if (counts_)
+            ++counts_->done;
+    }
+    void settled(failure_kind failed) noexcept;
+    /// An attempt is over.
+    void ended(event_kind what, const item_run& one, const attempt_facts& by, const failure* why)
+    {
+        if (counts_) {
+            counts_->run.add(by.ran_class);
+            counts_->last_run_class = by.ran_class;
+        }
+        if (measured_)
+            tell_end(what, one, by, why);
+    }
+    void tell_end(event_kind what, const item_run& one, const attempt_facts& by, const failure* why);
 
     std::shared_ptr<job> job_;
     std::uint64_t number_;
     bool given_any_ = false;
     options options_;
+    bool measured_;
+    std::shared_ptr<tally> counts_;
     gate gate_;
     clock::time_point last_start_ = clock::time_point::min();
     batch_size batches_;

@@ -9,11 +9,11 @@ namespace cofork::detail {
 
 void call::given(clock::time_point now) noexcept
 {
-    if (!counts || std::exchange(given_any_, true))
+    if (!counts_ || std::exchange(given_any_, true))
         return;
     const std::chrono::nanoseconds waited = std::max(now - started_at_, clock::duration{0});
-    counts->wait.add(duration_class(static_cast<std::uint64_t>(waited.count())));
-    counts->wait_sum += waited;
+    counts_->wait.add(duration_class(static_cast<std::uint64_t>(waited.count())));
+    counts_->wait_sum += waited;
 }
 
 void call::starts(std::uint64_t index, std::uint32_t attempt, unsigned worker, int pid) noexcept
@@ -33,19 +33,12 @@ void call::tell(event e) noexcept
     e.name = options_.name;
     if (options_.on_event)
         options_.on_event(e);
-    if (counts && counts->listener)
-        counts->listener(e);
+    if (counts_ && counts_->listener)
+        counts_->listener(e);
 }
 
-/// An attempt is over.
-void call::ended(event_kind what, const item_run& one, const attempt_facts& by, const failure* why)
+void call::tell_end(event_kind what, const item_run& one, const attempt_facts& by, const failure* why)
 {
-    if (counts) {
-        counts->run.add(by.ran_class);
-        counts->last_run_class = by.ran_class;
-    }
-    if (!measured())
-        return;
     event e;
     e.kind = what;
     e.at = by.ended;
@@ -63,8 +56,8 @@ void call::ended(event_kind what, const item_run& one, const attempt_facts& by, 
 void call::cost(std::size_t items, std::chrono::nanoseconds busy) noexcept
 {
     batches_.measured(items, busy);
-    if (counts)
-        counts->run_sum += busy;
+    if (counts_)
+        counts_->run_sum += busy;
 }
 
 } // namespace cofork::detail

@@ -18,7 +18,8 @@ using namespace std::chrono_literals;
 
 /// A first worker needs about this long to boot; a call that is over by then needs no second one.
 constexpr auto first_growth = 2ms;
-constexpr auto next_growths = 500us;
+constexpr auto doubling = 500us;
+constexpr unsigned most_at_once = 2; // each is a dozen system calls, for which the program's loop stands still
 
 /// Workers that end before their first item: after so many, one after the other, calls fail. The next is tried after 10 ms,
 /// 20 ms, ... 1 s.
@@ -155,8 +156,14 @@ std::shared_ptr<link> crew::idle(bool unused) const
 
 std::shared_ptr<link> crew::shortest(const call& c) const
 {
+    // Behind an item that takes long nothing need wait where there may be another worker: it would not be called for.
+    const bool full = live() >= setup_.workers;
+    const auto is_long = [&](const link& l) {
+        const auto since = l.running_since();
+        return since && now_ - *since > patience;
+    };
     for (const auto& l : links()) {
-        if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0)
+        if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0 && (full || !is_long(*l)))
             return l;
     }
     return nullptr;
@@ -181,13 +188,15 @@ clock::time_point crew::wait_for_more() noexcept
     return std::max({next_growth_, no_spawn_before_, no_boot_before_});
 }
 
-/// More workers, the longer items wait: twice as many every half millisecond.
+/// More workers, the longer items wait: twice as many every half millisecond, a few at a time.
 void crew::grow(clock::time_point now) noexcept
 {
     if (!growing_ || now < next_growth_)
         return;
-    allowed_ = std::min(setup_.workers, std::max(allowed_, live()) * 2);
-    next_growth_ = now + next_growths;
+    const unsigned there = std::max({allowed_, live(), 1u});
+    const unsigned more = std::min(there, most_at_once);
+    allowed_ = std::min(setup_.workers, there + more);
+    next_growth_ = now + doubling * more / there;
     growing_ = false;
 }
 

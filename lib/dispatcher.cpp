@@ -61,7 +61,7 @@ void dispatcher::add(std::shared_ptr<call> c)
     const lock held{*guard_};
     if (!strand_)
         return c->finish(failed_call(errc::pool_closed));
-    c->counts = crew_.counts();
+    c->count_in(crew_.counts());
     arriving_.push_back(c);
     auto see = [self = shared_from_this(), c] {
         const lock again{*self->guard_};
@@ -93,6 +93,8 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
         crew_.start_small();
     if (calls_.is_in_turn(*c))
         crew_.shorten(); // what was to be long, as nobody else was there
+    if (const auto cost = costs_.of(c->the_job()->code()))
+        c->expect_cost(*cost);
     calls_.add(c, clock::now());
     serving_ = shared_from_this();
     crew_.watch(shared_from_this());
@@ -310,6 +312,8 @@ void dispatcher::finish_calls()
 {
     const bool others_wait = calls_.waiting() > 0;
     while (const auto c = calls_.take_over(clock::now())) {
+        if (const auto cost = c->item_cost())
+            costs_.note(c->the_job()->code(), *cost);
         finish(c);
         turn_again_ = turn_again_ || others_wait; // one of them is served now
     }

@@ -4,6 +4,7 @@
 #include "call_queue.hpp"
 #include "crew.hpp"
 #include "crowd.hpp"
+#include "known_costs.hpp"
 #include "place_registry.hpp"
 #include "process.hpp"
 
@@ -125,6 +126,7 @@ private:
 
     std::vector<std::shared_ptr<call>> arriving_; // given to us, and not yet seen on the strand
     call_queue calls_;
+    known_costs costs_;
     when_full overload_;
     std::shared_ptr<dispatcher> serving_;     // ourselves while there are calls: nobody else owns a snapshot's place
     std::shared_ptr<call> ending_;           // one_call: over, while its workers are reaped

@@ -19,11 +19,7 @@ public:
     std::size_t count() const noexcept { return count_; }
     std::size_t batches() const noexcept { return batches_.size(); }
     /// Of the first item. Null when there is none.
-    const std::shared_ptr<call>& owner() const noexcept
-    {
-        static const std::shared_ptr<call> nobody;
-        return empty() ? nobody : batches_.front().owner;
-    }
+    const std::shared_ptr<call>& owner() const noexcept { return empty() ? nobody_ : batches_.front().owner; }
     /// Precondition: !empty().
     item_run& first() noexcept { return batches_.front().items; }
 
@@ -40,7 +36,7 @@ public:
         if (first().count == 1)
             batches_.pop_front();
         else
-            first().drop_front(1);
+            first().pass(1);
     }
 
     /// Index and earlier attempts of the item behind `n` others.
@@ -86,6 +82,7 @@ private:
         item_run items;
     };
 
+    static inline const std::shared_ptr<call> nobody_{};
     std::deque<batch> batches_;
     std::size_t count_ = 0;
 };

@@ -17,19 +17,19 @@ struct item_run {
     std::uint32_t count = 0;
     std::uint32_t attempt = 0; ///< how often these items were started before
     std::shared_ptr<const encoded_items> encoded; ///< per item: u64 size, bytes. Null when items are read by index
-    std::size_t offset = 0;   ///< of the first item in encoded->bytes
+    std::size_t offset = 0;   ///< of the item `passed` before the first, in encoded->bytes
     std::uint32_t losses = 0; ///< workers that were lost with the first item unstarted
+    std::uint32_t passed = 0;
+    bool to_end = true; ///< no item follows in `encoded`
 
-    /// Bytes of the first `n` items in encoded->bytes, their size words included.
-    std::size_t length(std::uint32_t n) const noexcept
+    /// Where the first item is, and how many bytes all are, their size words included, as far as they are in encoded->bytes.
+    std::size_t begin() const noexcept { return behind(offset, passed); }
+    std::size_t length() const noexcept
     {
         if (!encoded)
             return 0;
-        const byte_buffer& bytes = encoded->bytes;
-        std::size_t at = offset;
-        for (; n > 0; --n)
-            at += sizeof(std::uint64_t) + load<std::uint64_t>(bytes.data() + at);
-        return std::min(at, bytes.size()) - offset; // the size of the last one counts the blocks that it has elsewhere
+        const std::size_t from = begin();
+        return (to_end ? encoded->bytes.size() : behind(from, count)) - from;
     }
 
     /// The bytes of all items in their order, piece by piece: `each(byte_view, owner)`. Precondition: encoded.
@@ -37,8 +37,8 @@ struct item_run {
     void pieces(Each&& each) const
     {
         const byte_view bytes = encoded->bytes;
-        const std::size_t end = offset + length(count);
-        std::size_t at = offset;
+        std::size_t at = begin();
+        const std::size_t end = at + length();
         for (const left_block& block : encoded->left) {
             if (block.at > end)
                 break; // of an item behind these
@@ -52,18 +52,33 @@ struct item_run {
     /// Cuts the first `n` items off. Precondition: 0 < n <= count.
     item_run take_front(std::uint32_t n) noexcept
     {
+        offset = begin();
+        passed = 0;
         item_run front = *this;
         front.count = n;
-        drop_front(n);
+        front.to_end = to_end && n == count;
+        pass(n);
         return front;
     }
 
-    void drop_front(std::uint32_t n) noexcept
+    /// The first `n` items are no longer of these. Where the next one is, is found when somebody asks: as a rule nobody does.
+    void pass(std::uint32_t n) noexcept
     {
-        offset += length(n);
+        passed += n;
         first += n;
         count -= n;
         losses = 0;
+    }
+
+private:
+    std::size_t behind(std::size_t at, std::uint32_t items) const noexcept
+    {
+        if (!encoded)
+            return 0;
+        const byte_buffer& bytes = encoded->bytes;
+        for (; items > 0; --items)
+            at += sizeof(std::uint64_t) + load<std::uint64_t>(bytes.data() + at);
+        return std::min(at, bytes.size()); // the size of the last one counts the blocks that it has elsewhere
     }
 };
 

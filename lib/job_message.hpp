@@ -28,7 +28,7 @@ job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::
     const job& work = *owner.the_job();
     const byte_view captures = work.captures();
     auto head = std::make_shared<byte_buffer>(sizeof(job_header));
-    head->reserve(sizeof(job_header) + captures.size() + std::min(items.length(items.count), most_copied));
+    head->reserve(sizeof(job_header) + captures.size() + std::min(items.length(), most_copied));
     store(
         head->data(), job_header{
                           job_magic, epoch, items.count, static_cast<std::uint16_t>(items.encoded ? 0 : 1),

@@ -194,18 +194,21 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         return reject(ready_ ? "says again that it begins" : "reply before it was ready");
     if (introduces)
         return take_introduction(header, payload);
-    if (!has_finished(header.sequence))
+    bool finished = has_finished(header.sequence);
+    if (!finished) {
         look_at_progress();
+        finished = has_finished(header.sequence);
+    }
     const std::uint32_t ahead = started_seen_ - header.sequence;
     if (held_.empty() || ahead == 0 || ahead > held_.count())
         return reject("reply for an item that it has not started");
     // It says so before it answers. Else it could answer, go on running, and hold up what it is given next.
-    if (!has_finished(header.sequence))
+    if (!finished)
         return reject("reply for an item that it has not finished");
     call& owner = *held_.owner(); // held until its last item is dropped, and by the dispatcher until we leave
-    attempt_facts by;
+    attempt_facts by{slot_, pid(), header.ran};
     terms_.counts->received += sizeof header + payload.size();
-    if (!take_usage(owner, header, payload, by))
+    if (owner.measured() && !take_usage(payload, by))
         return reject("reply without what its item has used");
     std::optional<report> said;
     if (header.kind != reply_kind::value) {
@@ -232,11 +235,6 @@ void link::look_at_progress() noexcept
     started_seen_ = page_.started();
 }
 
-bool link::has_finished(std::uint32_t sequence) const noexcept
-{
-    return static_cast<std::int32_t>(finished_seen_ - sequence) >= 1;
-}
-
 failure link::thrown(reply_kind kind, const report& said) const
 {
     failure why;
@@ -255,8 +253,7 @@ failure link::thrown(reply_kind kind, const report& said) const
 
 item_run link::pop_front() noexcept
 {
-    item_run one = held_.first();
-    one.count = 1;
+    item_run one = item_run{held_.first()}.take_front(1);
     drop_front();
     return one;
 }

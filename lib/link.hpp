@@ -150,7 +150,7 @@ private:
     bool take_introduction(const reply_header& header, byte_view payload);
     bool take_reply(const reply_header& header, byte_view payload) override;
     failure thrown(reply_kind kind, const report& said) const;
-    bool take_usage(const call& owner, const reply_header& header, byte_view& payload, attempt_facts& by) const noexcept;
+    bool take_usage(byte_view& payload, attempt_facts& by) const noexcept;
     attempt_facts lost(const failure& why) const noexcept;
     void tell_crash(const failure* why, call* owner) noexcept;
     void arrived(std::size_t bytes) noexcept;
@@ -174,7 +174,7 @@ private:
     item_run pop_front() noexcept;
     void drop_front() noexcept;
     void look_at_progress() noexcept;
-    bool has_finished(std::uint32_t sequence) const noexcept;
+    bool has_finished(std::uint32_t sequence) const noexcept { return static_cast<std::int32_t>(finished_seen_ - sequence) >= 1; }
 
     nursery_client* nursery_;
     link_user* user_;                             // null once the owner is gone

@@ -44,13 +44,8 @@ void link::tell_start(const item_run& one, std::uint32_t which, call& owner) noe
 }
 
 /// Of a measured item the payload begins with what it has used, which is cut off. False when it is not there.
-bool link::take_usage(const call& owner, const reply_header& header, byte_view& payload, attempt_facts& by) const noexcept
+bool link::take_usage(byte_view& payload, attempt_facts& by) const noexcept
 {
-    by.worker = slot_;
-    by.pid = pid();
-    by.ran_class = header.ran;
-    if (!owner.measured())
-        return true;
     if (payload.size() < sizeof(item_usage))
         return false;
     const auto used = load<item_usage>(payload.data());

@@ -13,6 +13,7 @@ constexpr double forgetting = 0.25;       // weight of a cheaper measurement: a 
 constexpr double full_slice_ns = 500'000; // of work in one batch
 constexpr double long_slice_ns = 4'000'000; // where nobody waits
 constexpr double least_slices = 16;       // for each worker, before slices are longer
+constexpr double first_slice_ns = 125'000; // where the cost is a guess
 constexpr double least_slice_ns = 25'000; // about one round trip: a smaller batch at the end evens out nothing
 constexpr double prefetch_ns = 2'000'000; // others may come, and would wait for it
 constexpr double prefetch_alone_ns = 20'000'000; // a batch that costs more hides its round trip anyway
@@ -70,6 +71,13 @@ std::size_t batch_size::next(std::optional<std::size_t> remaining, unsigned work
     return std::min({size, std::max({share, least, std::size_t{1}}), left});
 }
 
+void batch_size::expect(double cost_ns) noexcept
+{
+    cost_ns_ = cost_ns;
+    known_ = true;
+    grown_ = worth(first_slice_ns);
+}
+
 void batch_size::measured(std::size_t items, std::chrono::nanoseconds busy) noexcept
 {
     if (items == 0)
@@ -77,8 +85,8 @@ void batch_size::measured(std::size_t items, std::chrono::nanoseconds busy) noex
     const double cost = static_cast<double>(std::max<std::int64_t>(busy.count(), 0)) / static_cast<double>(items);
     // Up at once, down slowly: right after a long item the cheap ones around it must not fill a huge batch, in which
     // the next long one would hold them all up.
-    cost_ns_ = !known_ || cost > cost_ns_ ? cost : std::lerp(cost_ns_, cost, forgetting);
-    known_ = true;
+    cost_ns_ = !measured_ || cost > cost_ns_ ? cost : std::lerp(cost_ns_, cost, forgetting);
+    known_ = measured_ = true;
     grown_ = std::min(largest, std::max(grown_, items * growth));
 }
 

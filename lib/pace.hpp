@@ -51,6 +51,14 @@ public:
     [[nodiscard]] std::chrono::nanoseconds may_wait(
         std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept;
 
+    /// What one item cost in an earlier call of the same function: a guess, that the first measurement replaces.
+    void expect(double cost_ns) noexcept;
+    /// Nanoseconds; empty when nothing was measured.
+    [[nodiscard]] std::optional<double> cost() const noexcept
+    {
+        return measured_ ? std::optional{cost_ns_} : std::nullopt;
+    }
+
     /// A worker ran `items` items of one batch in `busy`.
     void measured(std::size_t items, std::chrono::nanoseconds busy) noexcept;
 
@@ -65,7 +73,8 @@ private:
 
     std::size_t chunk_;
     std::size_t grown_ = 1; // the largest batch that what was measured allows
-    bool known_ = false;    // whether anything was measured
+    bool known_ = false;    // whether a cost was measured, or is expected
+    bool measured_ = false;
     double cost_ns_ = 0;    // of one item: jumps up, glides down
 };
 

@@ -72,6 +72,9 @@ public:
     /// When the last flush was over: it may have had to wait for the parent.
     std::uint64_t last_flush() const noexcept { return last_flush_; }
 
+    /// Nothing has been finished before `now` that was not written.
+    void wait_from(std::uint64_t now) noexcept { last_flush_ = now; }
+
     /// What was finished may wait in the page for `may_wait` ns.
     void flush_when_due(std::uint64_t now, std::uint64_t may_wait) noexcept
     {

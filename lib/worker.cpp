@@ -197,7 +197,10 @@ private:
     {
         if (batch_.measured)
             cpu_before_ = processor_time_ns();
-        started_ = jobs_.has_waited() ? clock_.look() : clock_.latest();
+        if (jobs_.has_waited())
+            replies_.wait_from(started_ = clock_.look());
+        else
+            started_ = clock_.latest();
         page_.started_at.store(started_, std::memory_order_relaxed);
         std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
         sequence = started_of(seen);

@@ -102,6 +102,28 @@ TEST_CASE("many measurements of one item are no licence for a large batch", "[pa
     CHECK(size.next({}, 64) == 4);
 }
 
+TEST_CASE("what the function cost the last time makes the first batch large, and is a guess", "[pace]")
+{
+    batch_size size;
+    CHECK_FALSE(size.cost());
+    size.expect(100);
+    CHECK(size.next(1'000'000, 2) == 1250); // 125 us
+    CHECK(size.next(2000, 2) == 500);       // half of an even share
+    CHECK_FALSE(size.cost());               // nothing to remember, if the call ends here
+    SECTION("that the first measurement replaces when it was too high")
+    {
+        size.measured(1250, 12'500ns);
+        CHECK(size.cost() == 10.0);
+        CHECK(size.next(1'000'000, 2) == 4096);
+    }
+    SECTION("that the first measurement replaces when it was too low")
+    {
+        size.measured(1250, 1250ms);
+        CHECK(size.cost() == 1e6);
+        CHECK(size.next(1'000'000, 2) == 1);
+    }
+}
+
 TEST_CASE("a batch settles at half a millisecond of work", "[pace]")
 {
     struct row {
