@@ -6,6 +6,7 @@
 #include "support/catch.hpp"
 
 #include <deque>
+#include <filesystem>
 #include <list>
 #include <map>
 #include <random>

@@ -320,13 +320,14 @@ TEST_CASE("items that a killed worker had not read are started elsewhere, once",
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 1}};
     test::still_works(context, pool);
-    const std::size_t size = GENERATE(std::size_t{10}, std::size_t{60'000}, std::size_t{5'000'000});
+    const std::size_t size = GENERATE(std::size_t{10}, std::size_t{60'000}, std::size_t{5'000'000}, std::size_t{100'000'000});
     CAPTURE(size);
     const auto f = [](const std::string& item) {
         ++now->starts[0];
         return item.size();
     };
-    for (int round = 0; round < 10; ++round) {
+    const int rounds = size > 10'000'000 ? 2 : 10;
+    for (int round = 0; round < rounds; ++round) {
         now->starts[0] = 0;
         const auto stopped = test::workers();
         REQUIRE(stopped.size() == 1);
@@ -486,6 +487,18 @@ TEST_CASE("workers that kill each other cost one item each at most", "[fault][F1
         }
         CHECK(dead >= 1);
         test::still_works(context, pool);
+
+        // All of them are there again.
+        now->running = 0;
+        const auto meet = [](int item) {
+            ++now->running;
+            while (now->running < n)
+                ;
+            return 2 * item;
+        };
+        const auto begun = std::chrono::steady_clock::now();
+        test::require_twice(test::run(context, cofork::parallel(pool, meet, test::numbers(n), {.chunk = 1})), n);
+        CHECK(std::chrono::steady_clock::now() - begun < (test::forks_are_slow ? 10s : 1s));
     }
     test::runs_dry(context);
 }

@@ -106,6 +106,7 @@ TEST_CASE("an item that hangs ends by its timeout, and its neighbours succeed on
     constexpr auto timeout = 100ms;
     const bool in_pool = GENERATE(true, false);
     CAPTURE(in_pool);
+    std::vector<std::chrono::nanoseconds> late;
 
     for (std::size_t w = 0; w < std::size(ways); ++w) {
         for (const std::size_t at : {std::size_t{0}, std::size_t{31}, std::size_t{63}}) {
@@ -136,8 +137,12 @@ TEST_CASE("an item that hangs ends by its timeout, and its neighbours succeed on
             CHECK(test::is_gone(why.pid));
             CHECK(took >= timeout);
             CHECK(took < timeout + 5s);
+            late.push_back(why.elapsed - timeout);
         }
     }
+    // As a rule: each alone may have waited for a processor.
+    std::ranges::nth_element(late, late.begin() + static_cast<std::ptrdiff_t>(late.size() / 2));
+    CHECK(late[late.size() / 2] <= (test::forks_are_slow ? 500ms : 50ms));
     test::still_works(context, pool);
     test::snapshot_works(context);
     test::runs_dry(context);

@@ -18,6 +18,7 @@
 #include <thread>
 
 #include <pthread.h>
+#include <sys/syscall.h>
 
 namespace {
 
@@ -511,6 +512,27 @@ TEST_CASE("a thread that made a pool may end without its workers", "[fault][F64]
     const auto after = test::workers(); // perhaps one more: the pool may have two
     for (const auto worker : before)
         CHECK(std::find(after.begin(), after.end(), worker) != after.end());
+}
+
+TEST_CASE("a program goes on with its workers when its main thread has ended", "[fault][F64]")
+{
+    const test::leaves_nothing nothing;
+    test::helper_process program{[] {
+        const auto context = new asio::io_context{1}; // the frame of the main thread goes
+        const auto pool = new cofork::pool{*context, {.workers = 2, .min_workers = 2}};
+        test::still_works(*context, *pool);
+        const auto before = test::workers();
+        std::thread{[=] {
+            const auto path = "/proc/self/task/" + std::to_string(::getpid()) + "/stat";
+            bool fine = test::eventually([&] { return test::text_of(path).find(") Z ") != std::string::npos; });
+            test::still_works(*context, *pool);
+            fine = fine && before.size() == 2 && std::ranges::none_of(before, test::is_gone);
+            delete pool;
+            ::_exit(fine ? 0 : 1);
+        }}.detach();
+        ::syscall(SYS_exit, 0); // as pthread_exit, but for the unwinding, which the helper's frames forbid
+    }};
+    CHECK(program.status() == 0);
 }
 
 TEST_CASE("Ctrl-C reaches the program and none of its workers", "[fault][F65]")

@@ -411,8 +411,8 @@ TEST_CASE("a closed, broken or full stdout does not disturb the items", "[fault]
 {
     const test::leaves_nothing nothing;
     const shared_board shared;
-    enum class output { closed, broken_pipe, full_disk };
-    const output how = GENERATE(output::closed, output::broken_pipe, output::full_disk);
+    enum class output { closed, broken_pipe, full_disk, no_file_size };
+    const output how = GENERATE(output::closed, output::broken_pipe, output::full_disk, output::no_file_size);
     CAPTURE(static_cast<int>(how));
     test::helper_process program{[&] {
         int ends[2];
@@ -423,6 +423,11 @@ TEST_CASE("a closed, broken or full stdout does not disturb the items", "[fault]
             expect(::dup2(ends[1], STDOUT_FILENO) == STDOUT_FILENO, "no stdout");
         else if (how == output::full_disk)
             expect(::open("/dev/full", O_WRONLY) == STDOUT_FILENO, "no /dev/full");
+        else if (how == output::no_file_size) {
+            const rlimit none{0, 0};
+            expect(::open("/tmp", O_TMPFILE | O_WRONLY, 0600) == STDOUT_FILENO, "no file");
+            expect(::setrlimit(RLIMIT_FSIZE, &none) == 0, "no limit");
+        }
         asio::io_context context{1};
         cofork::pool pool{context, {.workers = 2}};
         const auto f = [](int item) {
@@ -433,6 +438,8 @@ TEST_CASE("a closed, broken or full stdout does not disturb the items", "[fault]
         for (const auto& outcome : all) {
             if (how == output::broken_pipe) // SIGPIPE is the item's own doing
                 expect(!outcome && outcome.error().signal == SIGPIPE, "not a broken pipe");
+            else if (how == output::no_file_size)
+                expect(!outcome && outcome.error().signal == SIGXFSZ, "not a file that is too large");
             else
                 expect(outcome.has_value(), "an item failed");
         }

@@ -393,12 +393,12 @@ TEST_CASE("items, results and callables are freed when their call is over", "[fa
     const long before = counted::alive;
     {
         std::list<counted> items;
-        for (int i = 0; i < 20'000; ++i)
+        for (int i = 0; i < 100'000; ++i)
             items.emplace_back(i);
         const auto all = in_pool ? test::run(context, cofork::try_parallel(pool, f, std::move(items)))
                                  : test::run(context, cofork::try_parallel(f, std::move(items), {.workers = 2}));
-        CHECK(std::count_if(all.begin(), all.end(), [](const auto& o) { return o.has_value(); }) == 19'980);
-        CHECK(counted::alive >= before + 19'980);
+        CHECK(std::count_if(all.begin(), all.end(), [](const auto& o) { return o.has_value(); }) == 99'900);
+        CHECK(counted::alive >= before + 99'900);
     }
     CHECK(counted::alive == before);
 }

@@ -7,7 +7,6 @@
 #include <array>
 #include <chrono>
 #include <concepts>
-#include <filesystem>
 #include <memory>
 #include <optional>
 #include <ranges>
@@ -392,10 +391,11 @@ struct codec<std::chrono::time_point<Clock, Duration>> {
     static value_type decode(decoder& from) { return value_type{from.value<Duration>()}; }
 };
 
-template <>
-struct codec<std::filesystem::path> {
-    static void encode(encoder& to, const std::filesystem::path& value) { to.value(value.native()); }
-    static std::filesystem::path decode(decoder& from) { return from.value<std::string>(); }
+template <detail::path_like T>
+    requires(!detail::serializable<T>)
+struct codec<T> {
+    static void encode(encoder& to, const T& value) { to.value(value.native()); }
+    static T decode(decoder& from) { return from.value<typename T::string_type>(); }
 };
 
 } // namespace cofork

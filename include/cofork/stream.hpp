@@ -29,7 +29,8 @@ public:
 
     typed_starter(options o, std::shared_ptr<stream_state<result>> state, F&& f, I&& items)
         : options_{o}, job_{std::make_shared<task_job<Task, stream_sink<result>>>(
-                           std::tuple{std::move(state)}, std::tuple<F&&, I&&>{std::forward<F>(f), std::forward<I>(items)})}
+              [&] { return stream_sink<result>{std::move(state)}; },
+              [&] { return Task{std::forward<F>(f), std::forward<I>(items)}; })}
     {
     }
 
@@ -178,7 +179,8 @@ auto stream(P&& place, F&& f, I&& items, options o = {})
     const where here = detail::make_place(place);
     const asio::any_io_executor ex = here.executor(0);
     auto j = std::make_shared<detail::task_job<task, detail::stream_sink<result>>>(
-        std::tuple{state}, std::tuple<callable&&, source&&>{std::forward<callable>(own_f), std::forward<source>(own_items)});
+        [&] { return detail::stream_sink<result>{state}; },
+        [&] { return task{std::forward<callable>(own_f), std::forward<source>(own_items)}; });
     state->serve(detail::begin(here, ex, o, j));
     return result_stream<result>{std::move(state), ex};
 }

@@ -7,6 +7,7 @@
 #include <cofork/error.hpp>
 #include <cofork/outcome.hpp>
 
+#include <concepts>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -28,9 +29,9 @@ class task_job final : public job {
 public:
     using result = typename Task::result;
 
-    template <typename... SinkArgs, typename... TaskArgs>
-    task_job(std::tuple<SinkArgs...> sink, std::tuple<TaskArgs...> task)
-        : task_job{std::move(sink), std::move(task), std::index_sequence_for<SinkArgs...>{}, std::index_sequence_for<TaskArgs...>{}}
+    /// Both are made in their place.
+    template <std::invocable MakeSink, std::invocable MakeTask>
+    task_job(MakeSink&& sink, MakeTask&& task) : sink_(sink()), task_(task())
     {
     }
 
@@ -122,12 +123,6 @@ public:
     void abandon() noexcept override { sink_.abandon(); }
 
 private:
-    template <typename S, typename T, std::size_t... Is, std::size_t... It>
-    task_job(S&& sink, T&& task, std::index_sequence<Is...>, std::index_sequence<It...>)
-        : sink_(std::get<Is>(std::move(sink))...), task_(std::get<It>(std::move(task))...)
-    {
-    }
-
     pulled source_pull(encoded_items& out)
     {
         if constexpr (requires { task_.pull(out); })

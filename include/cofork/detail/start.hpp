@@ -148,8 +148,7 @@ struct initiate_verb {
         listen_to_slot(handler, cancel);
         const auto allocator = asio::get_associated_allocator(handler);
         auto j = std::allocate_shared<job_type>(
-            allocator, std::tuple<handler_type, asio::any_io_executor>{std::forward<Handler>(handler), ex},
-            std::tuple<decltype(args.get())...>{args.get()...});
+            allocator, [&] { return sink_type{std::forward<Handler>(handler), ex}; }, [&] { return Task{args.get()...}; });
         cancel->started(begin(place, ex, o, j));
     }
 };
