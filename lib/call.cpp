@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
+#include <string_view>
 #include <typeinfo>
 
 #include <cxxabi.h>
@@ -67,6 +69,17 @@ call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
     progress_.total = size_.value_or(o.total);
     if (job_->by_index() && size_ == 0u)
         exhausted_ = true;
+}
+
+std::size_t call::function() const noexcept
+{
+    const entry code = job_->code();
+    if (!code || job_->is_single())
+        return 0;
+    // The code is that of a type; functions of one type are told apart by what travels with it, as are closures.
+    const byte_view captures = job_->captures();
+    const std::string_view bytes{reinterpret_cast<const char*>(captures.data()), captures.size()};
+    return std::hash<entry>{}(code) * 31 + std::hash<std::string_view>{}(bytes) + 1;
 }
 
 void call::cancel(bool kill) noexcept
@@ -156,7 +169,8 @@ std::optional<item_run> call::take_new(std::size_t limit)
     const std::size_t room = job_->room(options_.window > 0 ? options_.window : chosen);
     all_at_once_ = room == std::size_t(-1);
     limit = std::min(limit, room - std::min(room, unsettled_));
-    if (limit == 0)
+    full_ = limit == 0;
+    if (full_)
         return {};
     if (!job_->by_index())
         return pull(limit);

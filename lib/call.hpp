@@ -85,6 +85,12 @@ public:
     /// What its items cost, in nanoseconds: by an earlier call, and as it was seen in this one.
     void expect_cost(double ns) noexcept { batches_.expect(ns); }
     std::optional<double> item_cost() const noexcept { return batches_.cost(); }
+    /// What they cost is by an earlier call only.
+    bool guesses() const noexcept { return batches_.guesses(); }
+    /// So many take longer than any batch should, as is known by now.
+    bool is_too_much(std::size_t items) const noexcept { return batches_.is_too_much(items); }
+    /// Functions are known by this to known_costs; 0 = it is no use to know this one.
+    std::size_t function() const noexcept;
 
     // How it ends.
 
@@ -108,11 +114,15 @@ public:
     /// It would take a worker now, as far as is known.
     bool wants(clock::time_point now) const noexcept
     {
-        const bool has_new = !exhausted_ && (!starved_ || poked_) && remaining() != std::size_t{0};
+        const bool has_new = !exhausted_ && !full_ && (!starved_ || poked_) && remaining() != std::size_t{0};
         return !stopping_ && gate_.open(now) && (!again_.empty() || has_new);
     }
     /// The input may have grown, or there is room for results.
-    void poked() noexcept { poked_ = true; }
+    void poked() noexcept
+    {
+        poked_ = true;
+        full_ = false;
+    }
     /// Items that are to be started, as far as is known.
     std::size_t queued() const noexcept;
     /// Items were settled since the last report.
@@ -165,6 +175,7 @@ private:
     bool exhausted_ = false; ///< the input has no more
     bool starved_ = false;   ///< the input had nothing when it was last asked
     bool poked_ = false;     ///< and something may have come since then
+    bool full_ = false;      ///< there was no room for more results when it was last asked
     std::size_t running_ = 0;   ///< items that workers hold
     std::size_t unsettled_ = 0; ///< items taken from the input that have no outcome yet
     progress_state progress_;

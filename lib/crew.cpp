@@ -156,14 +156,15 @@ std::shared_ptr<link> crew::idle(bool unused) const
 
 std::shared_ptr<link> crew::shortest(const call& c) const
 {
-    // Behind an item that takes long nothing need wait where there may be another worker: it would not be called for.
-    const bool full = live() >= setup_.workers;
+    // Behind an item that takes long nothing is to wait where another worker is free or may come: look() would take it back, and
+    // what lies in a pipe calls for no worker.
+    const bool others = idle() || live() < setup_.workers;
     const auto is_long = [&](const link& l) {
         const auto since = l.running_since();
         return since && now_ - *since > patience;
     };
     for (const auto& l : links()) {
-        if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0 && (full || !is_long(*l)))
+        if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0 && !(others && is_long(*l)))
             return l;
     }
     return nullptr;
@@ -182,8 +183,8 @@ std::size_t crew::allowance(const link* l) const noexcept
 
 clock::time_point crew::wait_for_more() noexcept
 {
-    if (live() >= setup_.workers)
-        return clock::time_point::max();
+    if (live() >= setup_.workers || !has_free_slot())
+        return clock::time_point::max(); // the end of one is a turn by itself
     growing_ = true;
     return std::max({next_growth_, no_spawn_before_, no_boot_before_});
 }
@@ -194,9 +195,9 @@ void crew::grow(clock::time_point now) noexcept
     if (!growing_ || now < next_growth_)
         return;
     const unsigned there = std::max({allowed_, live(), 1u});
-    const unsigned more = std::min(there, most_at_once);
+    const unsigned more = std::min({there, most_at_once, setup_.workers - std::min(setup_.workers, there)});
     allowed_ = std::min(setup_.workers, there + more);
-    next_growth_ = now + doubling * more / there;
+    next_growth_ = now + (more > 0 ? doubling * more / there : doubling);
     growing_ = false;
 }
 
@@ -204,7 +205,12 @@ bool crew::may_hire(clock::time_point now) const noexcept
 {
     const unsigned there = live();
     return there < setup_.workers && there < allowed_ && now >= no_spawn_before_ && now >= no_boot_before_ &&
-           std::ranges::any_of(slots_, [](const auto& l) { return !l; });
+           has_free_slot();
+}
+
+bool crew::has_free_slot() const noexcept
+{
+    return std::ranges::find(slots_, nullptr) != slots_.end();
 }
 
 std::shared_ptr<link> crew::hire(clock::time_point now)
@@ -352,6 +358,14 @@ void crew::shorten()
     for (const auto& l : links()) {
         // What is still being sent would have to be sent all the same, and skipped.
         if (l->alive() && l->waiting() > 0 && l->started_unanswered() > 0 && !l->sends())
+            l->take_back();
+    }
+}
+
+void crew::retract()
+{
+    for (const auto& l : links()) {
+        if (l->alive() && l->waiting() > 0 && l->owner()->is_too_much(l->waiting()))
             l->take_back();
     }
 }

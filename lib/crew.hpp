@@ -132,6 +132,8 @@ public:
     sight look(clock::time_point now);
     /// Takes back what waits behind the items that run.
     void shorten();
+    /// Takes back what was given out on a guess, and is more than it seemed.
+    void retract();
     /// Ends what stopped calls have running or waiting.
     void apply_stops();
     /// A gate counts from the moment when an item really started, which only its worker knows. Tells `c` about those
@@ -155,6 +157,7 @@ public:
 
 private:
     unsigned not_gone() const noexcept;
+    bool has_free_slot() const noexcept;
 
     asio::any_io_executor strand_;
     crew_setup setup_;

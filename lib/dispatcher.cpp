@@ -93,7 +93,7 @@ void dispatcher::admit(const std::shared_ptr<call>& c)
         crew_.start_small();
     if (calls_.is_in_turn(*c))
         crew_.shorten(); // what was to be long, as nobody else was there
-    if (const auto cost = costs_.of(c->the_job()->code()))
+    if (const auto cost = costs_.of(c->function()))
         c->expect_cost(*cost);
     calls_.add(c, clock::now());
     serving_ = shared_from_this();
@@ -153,6 +153,12 @@ void dispatcher::leave() noexcept
         abandon();
 }
 
+void dispatcher::guess_ended() noexcept
+{
+    crew_.retract();
+    turn_again_ = true; // if a turn is in progress; else one follows
+}
+
 void dispatcher::run_turn()
 {
     const auto now = clock::now();
@@ -166,6 +172,8 @@ void dispatcher::run_turn()
     assign(now);
     if (now >= next_look_)
         look(now);
+    if (polling_)
+        next_look_ = std::min(next_look_, now + start_poll);
     calls_.report_progress(now, [this](const call& c) { return crew_.serving(c); });
     finish_calls();
     if (!released_)
@@ -216,7 +224,7 @@ void dispatcher::resize(unsigned workers)
 
 void dispatcher::assign(clock::time_point now)
 {
-    wanting_ = false;
+    wanting_ = polling_ = false;
     crew_.grow(now);
     keep_least(now);
     calls_.offer([&](const std::shared_ptr<call>& c) { return assign_one(c, now); });
@@ -241,7 +249,7 @@ bool dispatcher::assign_one(const std::shared_ptr<call>& c, clock::time_point no
     if (c->stopping())
         return false;
     if (c->gated() && !crew_.starts_known(*c)) {
-        next_look_ = std::min(next_look_, now + start_poll);
+        polling_ = true;
         return false;
     }
     const unsigned held = crew_.serving(*c);
@@ -313,7 +321,7 @@ void dispatcher::finish_calls()
     const bool others_wait = calls_.waiting() > 0;
     while (const auto c = calls_.take_over(clock::now())) {
         if (const auto cost = c->item_cost())
-            costs_.note(c->the_job()->code(), *cost);
+            costs_.note(c->function(), *cost);
         finish(c);
         turn_again_ = turn_again_ || others_wait; // one of them is served now
     }

@@ -76,6 +76,7 @@ public:
     void turn() noexcept override;
     void enter() noexcept override;
     void leave() noexcept override;
+    void guess_ended() noexcept override;
     std::shared_ptr<void> hold() noexcept override { return shared_from_this(); }
 
 private:
@@ -137,6 +138,7 @@ private:
     clock::time_point armed_for_ = clock::time_point::max();
     clock::time_point next_look_ = clock::time_point::max(); // at timeouts, and at results that wait in a page
     bool wanting_ = false; // items wait for a worker
+    bool polling_ = false; // the gate waits for what only a page tells: when an item began
     const std::chrono::nanoseconds spin_;
     clock::time_point spins_until_{};
     bool spinning_ = false; // the next look is on its way

@@ -30,6 +30,7 @@ struct job_header {
     std::uint64_t captures;     ///< bytes of f that follow the header
     std::uint64_t may_wait;     ///< ns: so long results may wait in the page
     std::uint64_t max_result;   ///< bytes; a larger result is a failure of its item
+    std::uint64_t call;         ///< number of a call of run(), by which people know its item; 0: they know it by its index
 };
 
 inline constexpr std::uint32_t job_magic = 0x316a6b63; // "ckj1" in memory

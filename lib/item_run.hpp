@@ -52,12 +52,18 @@ struct item_run {
     /// Cuts the first `n` items off. Precondition: 0 < n <= count.
     item_run take_front(std::uint32_t n) noexcept
     {
-        offset = begin();
+        item_run front = copy_front(n);
+        pass(n);
+        return front;
+    }
+    /// The same, and they stay here, too.
+    item_run copy_front(std::uint32_t n) noexcept
+    {
+        offset = begin(); // once, for whoever asks next
         passed = 0;
         item_run front = *this;
         front.count = n;
         front.to_end = to_end && n == count;
-        pass(n);
         return front;
     }
 

@@ -34,7 +34,8 @@ job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::
                           job_magic, epoch, items.count, static_cast<std::uint16_t>(items.encoded ? 0 : 1),
                           static_cast<std::uint16_t>(owner.measured() ? 1 : 0), items.first,
                           reinterpret_cast<std::uint64_t>(work.code()), captures.size(),
-                          static_cast<std::uint64_t>(owner.may_wait().count()), owner.opts().max_result});
+                          static_cast<std::uint64_t>(owner.may_wait().count()), owner.opts().max_result,
+                          work.is_single() ? owner.number() : 0});
     head->insert(head->end(), captures.begin(), captures.end());
     std::vector<segment> message{{head, {}}};
     if (items.encoded) {

@@ -131,6 +131,7 @@ void link::arrived(std::size_t bytes) noexcept
         return;
     if (const char* const wrong = inbox_.arrived(bytes))
         return distrust(wrong);
+    check_guess();
     if (!held_.empty() && held_.owner()->measured())
         tell_starts(inbox_.answered() + started_unanswered());
     if (!large_results_ && inbox_.expects_large()) {
@@ -253,7 +254,7 @@ failure link::thrown(reply_kind kind, const report& said) const
 
 item_run link::pop_front() noexcept
 {
-    item_run one = item_run{held_.first()}.take_front(1);
+    item_run one = held_.first().copy_front(1);
     drop_front();
     return one;
 }
@@ -271,10 +272,21 @@ void link::measure(call& owner) noexcept
     const std::chrono::nanoseconds busy = page_.busy();
     const std::uint32_t finished = page_.finished();
     const std::uint32_t items = finished - measured_from_;
+    const bool guessed = owner.guesses();
     if (items > 0 && busy >= busy_seen_) // and whatever it says, it is not busy for longer than it lives: sums must not overflow
         owner.cost(items, std::min<std::chrono::nanoseconds>(busy - busy_seen_, clock::now() - born_));
     busy_seen_ = busy;
     measured_from_ = finished;
+    guess_ended_ = guess_ended_ || (guessed && !owner.guesses());
+}
+
+/// A guess ends with the first answer, not with the batch: that may be far too large.
+void link::check_guess() noexcept
+{
+    if (!held_.empty() && held_.owner()->guesses())
+        measure(*held_.owner());
+    if (std::exchange(guess_ended_, false))
+        user_->guess_ended();
 }
 
 std::uint32_t link::started_unanswered() const noexcept

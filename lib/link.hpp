@@ -27,6 +27,8 @@ public:
     /// Between these the program's callbacks may run. One that ends the place ends it at the outermost leave().
     virtual void enter() noexcept = 0;
     virtual void leave() noexcept = 0;
+    /// What was given out on a guess of its cost has been measured. Between two replies.
+    virtual void guess_ended() noexcept = 0;
     /// Keeps it alive: the end of the last call may let go of it.
     virtual std::shared_ptr<void> hold() noexcept = 0;
 
@@ -156,6 +158,7 @@ private:
     void arrived(std::size_t bytes) noexcept;
     void distrust(const char* why) noexcept;
     void measure(call& owner) noexcept;
+    void check_guess() noexcept;
     bool late_to_boot(clock::time_point now) noexcept;
     std::optional<clock::time_point> look_at_items(clock::time_point now);
     std::optional<clock::time_point> look_at_rest(clock::time_point now);
@@ -197,6 +200,7 @@ private:
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
+    bool guess_ended_ = false; // and nobody has been told of it
     std::uint32_t started_seen_ = 0;  // page_.started() and
     std::uint32_t finished_seen_ = 0; // page_.finished(), when they were last looked at for a reply
     bool told_spawn_ = false;

@@ -43,6 +43,7 @@ std::optional<clock::time_point> link::look_at_items(clock::time_point now)
 {
     if (held_.count() > 1)
         harvest();
+    check_guess();
     if (held_.empty())
         return {};
     const auto slow = look_at_slow_item(now);

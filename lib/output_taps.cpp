@@ -184,14 +184,14 @@ bool output_taps::take(std::uint32_t slot, std::size_t which) noexcept
     char text[4096];
     facts.taking.store(1, std::memory_order_seq_cst);
     const std::uint32_t whose = facts.printing.load(std::memory_order_seq_cst);
-    const std::uint64_t index = facts.index.load(std::memory_order_relaxed);
+    const speaker of{whose, facts.index.load(std::memory_order_relaxed), facts.call.load(std::memory_order_relaxed)};
     const ssize_t got = ::read(s.read.get(), text, sizeof text);
     if (got > 0) {
         const std::string_view fresh{text, static_cast<std::size_t>(got)};
         if (mode_ == output_mode::capture)
             keep(slot, whose, fresh);
         else
-            tag(slot, which, whose, index, fresh);
+            tag(slot, which, of, fresh);
     }
     facts.taking.store(0, std::memory_order_seq_cst);
     if (got == 0) // all who could print have closed it
@@ -213,14 +213,13 @@ void output_taps::keep(std::uint32_t slot, std::uint32_t whose, std::string_view
     facts.whose.store(whose, std::memory_order_release);
 }
 
-void output_taps::tag(std::uint32_t slot, std::size_t which, std::uint32_t whose, std::uint64_t index, std::string_view text)
+void output_taps::tag(std::uint32_t slot, std::size_t which, const speaker& of, std::string_view text)
 {
     tap& from = taps_[slot];
     stream& s = from.streams[which];
-    if (s.whose != whose && !s.line.empty())
+    if (s.of.whose != of.whose && !s.line.empty())
         print_line(from, which);
-    s.whose = whose;
-    s.index = index;
+    s.of = of;
     while (!text.empty()) {
         const std::size_t end = text.find('\n');
         s.line += text.substr(0, end);
@@ -233,7 +232,13 @@ void output_taps::tag(std::uint32_t slot, std::size_t which, std::uint32_t whose
 void output_taps::print_line(tap& from, std::size_t which)
 {
     stream& s = from.streams[which];
-    std::string line = s.whose == 0 ? "[worker " + std::to_string(from.pid) : "[item " + std::to_string(s.index);
+    std::string line;
+    if (s.of.whose == 0)
+        line = "[worker " + std::to_string(from.pid);
+    else if (s.of.call != 0)
+        line = "[call " + std::to_string(s.of.call);
+    else
+        line = "[item " + std::to_string(s.of.index);
     line += "] ";
     line += s.line;
     line += '\n';

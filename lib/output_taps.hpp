@@ -64,11 +64,16 @@ public:
     void flush(int patience_ms) noexcept;
 
 private:
+    /// Who prints, as the worker says.
+    struct speaker {
+        std::uint32_t whose = 0; // printed_facts::printing
+        std::uint64_t index = 0;
+        std::uint64_t call = 0;
+    };
     struct stream {
         owned_fd read, write;
         std::string line; // tag: the part of one that has come
-        std::uint32_t whose = 0;
-        std::uint64_t index = 0;
+        speaker of;       // that part
     };
     struct tap {
         pid_t pid = 0;
@@ -83,7 +88,7 @@ private:
 
     bool take(std::uint32_t slot, std::size_t which) noexcept;
     void keep(std::uint32_t slot, std::uint32_t whose, std::string_view text) noexcept;
-    void tag(std::uint32_t slot, std::size_t which, std::uint32_t whose, std::uint64_t index, std::string_view text);
+    void tag(std::uint32_t slot, std::size_t which, const speaker& of, std::string_view text);
     void print_line(tap& from, std::size_t which);
 
     page* pages_;

@@ -30,11 +30,13 @@ public:
             std::setvbuf(stdout, nullptr, _IOLBF, 0); // whole lines come out also before a crash
     }
 
-    void begin(std::uint64_t index, std::uint32_t sequence) noexcept
+    /// `call`: of run(); 0 for an item that is known by its index.
+    void begin(std::uint64_t index, std::uint64_t call, std::uint32_t sequence) noexcept
     {
         if (pipes_.empty())
             return;
         facts_.index.store(index, std::memory_order_relaxed);
+        facts_.call.store(call, std::memory_order_relaxed);
         // Sequentially consistent on both sides: either the nursery sees this, or we see that it is taking.
         facts_.printing.store(sequence + 1, std::memory_order_seq_cst);
         wait_while([this] { return taking(); });

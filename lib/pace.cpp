@@ -78,6 +78,11 @@ void batch_size::expect(double cost_ns) noexcept
     grown_ = worth(first_slice_ns);
 }
 
+bool batch_size::is_too_much(std::size_t items) const noexcept
+{
+    return chunk_ == 0 && measured_ && cost_ns_ * static_cast<double>(items) > long_slice_ns;
+}
+
 void batch_size::measured(std::size_t items, std::chrono::nanoseconds busy) noexcept
 {
     if (items == 0)

@@ -59,6 +59,10 @@ public:
         return measured_ ? std::optional{cost_ns_} : std::nullopt;
     }
 
+    [[nodiscard]] bool guesses() const noexcept { return known_ && !measured_; }
+    /// Whether so many items cost more than any batch should.
+    [[nodiscard]] bool is_too_much(std::size_t items) const noexcept;
+
     /// A worker ran `items` items of one batch in `busy`.
     void measured(std::size_t items, std::chrono::nanoseconds busy) noexcept;
 

@@ -18,6 +18,7 @@ namespace cofork::detail {
 /// What a worker prints is read by its nursery, which has to know of which item it is.
 struct printed_facts {
     std::atomic<std::uint64_t> index;    ///< of the item that runs
+    std::atomic<std::uint64_t> call;     ///< job_header::call of the item that runs
     std::atomic<std::uint32_t> printing; ///< that item's sequence, plus 1; 0 between items. Written by the worker
     std::atomic<std::uint32_t> taking;   ///< 1: the nursery is looking whose the output is that it takes: the worker waits
 

@@ -59,6 +59,7 @@ public:
             work();
         }
         catch (const time_to_go&) {
+            replies_.flush(); // fini may take long
             end_state();
         }
         ::_exit(EXIT_SUCCESS);
@@ -213,7 +214,7 @@ private:
         result_.clear();
         passed_on_ = false;
         sequence_ = sequence;
-        output_.begin(index, sequence);
+        output_.begin(index, batch_.call, sequence);
         reply_kind kind = reply_kind::value;
         byte_view payload;
         try {

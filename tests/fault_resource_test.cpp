@@ -11,6 +11,7 @@
 #include <asio/steady_timer.hpp>
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -425,7 +426,7 @@ TEST_CASE("a closed, broken or full stdout does not disturb the items", "[fault]
             expect(::open("/dev/full", O_WRONLY) == STDOUT_FILENO, "no /dev/full");
         else if (how == output::no_file_size) {
             const rlimit none{0, 0};
-            expect(::open("/tmp", O_TMPFILE | O_WRONLY, 0600) == STDOUT_FILENO, "no file");
+            expect(::memfd_create("stdout", 0) == STDOUT_FILENO, "no file");
             expect(::setrlimit(RLIMIT_FSIZE, &none) == 0, "no limit");
         }
         asio::io_context context{1};

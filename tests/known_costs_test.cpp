@@ -3,23 +3,23 @@
 #include "support/faults.hpp"
 #include "support/shared.hpp"
 
-#include "frame.hpp"
 #include "known_costs.hpp"
 
 #include <cofork/parallel.hpp>
+#include <cofork/run.hpp>
 #include <cofork/stream.hpp>
 
+#include <algorithm>
 #include <atomic>
+#include <map>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace {
 
 using namespace std::chrono_literals;
 using cofork::detail::known_costs;
-
-void some(void*, cofork::detail::byte_view, cofork::detail::byte_view, cofork::encoder&) {}
-void other(void*, cofork::detail::byte_view, cofork::detail::byte_view, cofork::encoder&) {}
 
 int next_one(int x)
 {
@@ -43,42 +43,107 @@ int waits_when_negative(int x)
     return x;
 }
 
-/// How many batches went to workers for `items` numbers.
-std::uint64_t batches_for(asio::io_context& context, cofork::pool& pool, int items)
+int sleeps_when_negative(int x)
+{
+    if (x < 0)
+        std::this_thread::sleep_for(std::chrono::milliseconds{-x});
+    return x;
+}
+
+int pid_after(int x)
+{
+    if (x < 0)
+        std::this_thread::sleep_for(1ms);
+    return ::getpid();
+}
+
+/// What goes to the workers first.
+std::uint64_t first_bytes(asio::io_context& context, cofork::pool& pool, int (*f)(int))
 {
     const std::uint64_t before = pool.stats().sent;
-    CHECK(test::run(context, cofork::parallel(pool, next_one, test::numbers(items))).size() == static_cast<std::size_t>(items));
-    const std::uint64_t each_item = sizeof(std::uint64_t) + sizeof(int);
-    const std::uint64_t each_batch = sizeof(cofork::detail::job_header) + sizeof(&next_one);
-    return (pool.stats().sent - before - static_cast<std::uint64_t>(items) * each_item) / each_batch;
+    test::started<std::vector<int>> call{context, cofork::parallel(pool, f, test::numbers(3000))};
+    REQUIRE(test::run_until(context, [&] { return pool.stats().sent > before; }));
+    const std::uint64_t sent = pool.stats().sent - before;
+    CHECK(call.finish().size() == 3000);
+    return sent;
 }
 
 } // namespace
 
-TEST_CASE("costs are known by function, the latest ones", "[known_costs]")
+TEST_CASE("costs are known of the functions that were called last", "[known_costs]")
 {
     known_costs costs;
-    CHECK_FALSE(costs.of(&some));
-    costs.note(&some, 10);
-    costs.note(&some, 20);
-    CHECK(costs.of(&some) == 20.0);
-    CHECK_FALSE(costs.of(&other));
-    costs.note(nullptr, 5); // a snapshot: it has no function that is called again
-    CHECK_FALSE(costs.of(nullptr));
-    for (std::uintptr_t i = 1; i <= 16; ++i)
-        costs.note(reinterpret_cast<cofork::detail::entry>(i), 1); // NOLINT(performance-no-int-to-ptr)
-    CHECK_FALSE(costs.of(&some));
+    CHECK_FALSE(costs.of(1));
+    costs.note(1, 10);
+    costs.note(1, 20);
+    CHECK(costs.of(1) == 20.0);
+    CHECK_FALSE(costs.of(2));
+    costs.note(0, 5); // none that is called again
+    CHECK_FALSE(costs.of(0));
+    for (std::size_t other = 2; other <= 16; ++other)
+        costs.note(other, 1);
+    costs.note(1, 30);
+    costs.note(17, 1);
+    CHECK(costs.of(1) == 30.0);
+    CHECK_FALSE(costs.of(2));
 }
 
-TEST_CASE("the second call of a cheap function begins with large batches", "[known_costs][pool]")
+TEST_CASE("the next call of a cheap function begins with a large batch, and no other function of its type does", "[known_costs][pool]")
 {
     const test::leaves_nothing nothing;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 1, .min_workers = 1}};
-    const auto first = batches_for(context, pool, 3000);
-    const auto second = batches_for(context, pool, 3000);
-    CHECK(first >= 7);          // 1, 4, 16, 64, 256, 1024 and the rest
-    CHECK(second + 3 <= first);
+    CHECK(first_bytes(context, pool, &next_one) < 200); // one item
+    (void)first_bytes(context, pool, &next_one);        // its first items may have looked dear
+    CHECK(first_bytes(context, pool, &next_one) > 1000);
+    CHECK(first_bytes(context, pool, &slow_when_negative) < 200);
+    CHECK(first_bytes(context, pool, &next_one) > 1000);
+}
+
+// What was given out on a guess is taken back with the first answer.
+TEST_CASE("a function that has become dear holds up no other call", "[known_costs][pool]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1, .min_workers = 1}};
+    for (int i = 0; i < 3; ++i)
+        (void)test::run(context, cofork::parallel(pool, sleeps_when_negative, test::numbers(3000)));
+    const std::uint64_t before = pool.stats().done;
+    test::started<std::vector<int>> dear{
+        context, cofork::parallel(pool, sleeps_when_negative, std::vector<int>(300, -5))};
+    CHECK(test::run(context, cofork::run(pool, next_one, 1)) == 2);
+    CHECK(pool.stats().done - before < 100); // it would have been behind them all
+    CHECK(dear.finish().size() == 300);
+}
+
+TEST_CASE("a function that has become dear is run by all workers", "[known_costs][pool]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 4, .min_workers = 4}};
+    for (int i = 0; i < 3; ++i)
+        (void)test::run(context, cofork::parallel(pool, pid_after, test::numbers(3000)));
+    // Each is too short to be taken for a long one, and all together are as little as one batch was worth.
+    const auto pids = test::run(context, cofork::parallel(pool, pid_after, std::vector<int>(100, -1)));
+    std::map<int, int> by;
+    for (const int pid : pids)
+        ++by[pid];
+    CHECK(by.size() == 4);
+    CHECK(std::ranges::all_of(by, [](const auto& b) { return b.second <= 60; }));
+}
+
+TEST_CASE("a call with less workers than the pool sends nothing again and again behind a long item", "[known_costs][pool]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2, .min_workers = 2}};
+    for (int i = 0; i < 3; ++i)
+        (void)test::run(context, cofork::parallel(pool, slow_when_negative, test::numbers(3000)));
+    std::vector<int> items = test::numbers(3000);
+    items.front() = -1;
+    const std::uint64_t before = pool.stats().sent;
+    CHECK(test::run(context, cofork::parallel(pool, slow_when_negative, std::move(items), {.workers = 1})).size() == 3000);
+    CHECK(pool.stats().sent - before < 6 * 3000 * (sizeof(std::uint64_t) + sizeof(int)));
 }
 
 TEST_CASE("items behind one that is long this time go to the other worker", "[known_costs][pool]")
@@ -86,8 +151,9 @@ TEST_CASE("items behind one that is long this time go to the other worker", "[kn
     const test::leaves_nothing nothing;
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2, .min_workers = 2}};
-    CHECK(test::run(context, cofork::parallel(pool, slow_when_negative, test::numbers(5000))).size() == 5000);
     std::vector<int> items = test::numbers(5000);
+    for (int i = 0; i < 3; ++i)
+        CHECK(test::run(context, cofork::parallel(pool, slow_when_negative, items)).size() == 5000);
     items.front() = -1;
     std::vector<std::size_t> order;
     const auto read = [&]() -> asio::awaitable<void> {

@@ -150,6 +150,35 @@ TEST_CASE("each line is tagged with its item", "[output]")
     CHECK(times(text, "\n") == 30 * 4 + times(text, "begins"));
 }
 
+TEST_CASE("lines of single calls are tagged with the call", "[output]")
+{
+    const test::leaves_nothing nothing;
+    const std::string text = text_in_a_file([] {
+        asio::io_context context{1};
+        const auto f = [](int x) {
+            std::printf("%d prints\n", x);
+            return x;
+        };
+        const auto called = [](const cofork::event& e) { std::fprintf(stderr, "%d is call %llu\n", e.pid, static_cast<unsigned long long>(e.call)); };
+        cofork::pool pool{context, {.workers = 1, .output = output_mode::tag}};
+        for (int i = 0; i < 3; ++i)
+            (void)test::run(context, cofork::run(pool, f, i, cofork::options{.on_event = called}));
+    });
+    CAPTURE(text);
+    std::vector<std::string> calls; // as events have them, two for each
+    std::istringstream lines{text};
+    for (std::string line; std::getline(lines, line);) {
+        if (const auto at = line.find(" is call "); at != std::string::npos)
+            calls.push_back(line.substr(at + 9));
+    }
+    REQUIRE(calls.size() == 6);
+    for (std::size_t i = 0; i < 3; ++i) {
+        CHECK(calls[2 * i] == calls[2 * i + 1]);
+        CHECK(times(text, "[call " + calls[2 * i] + "] " + std::to_string(i) + " prints\n") == 1);
+    }
+    CHECK(times(text, "[item ") == 0);
+}
+
 TEST_CASE("output for nobody comes nowhere", "[output]")
 {
     const test::leaves_nothing nothing;

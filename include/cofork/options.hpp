@@ -49,7 +49,7 @@ constexpr bool operator&(retry_on a, retry_on b) noexcept
 /// What becomes of what workers write to stdout and stderr.
 enum class output_mode {
     inherit, ///< it goes where the program's own goes
-    tag,     ///< the same, each line behind "[item 17] " or, between items, "[worker 4711] "
+    tag,     ///< the same, each line behind "[item 17] ", of run() behind "[call 4] " (event::call), between items "[worker 4711] "
     capture, ///< its last 4 KiB, both streams together, come with the failure of an item (failure::output); the rest is for
              ///< nobody
     null,    ///< for nobody

@@ -75,10 +75,12 @@ concept block = (scalar<T> && !std::same_as<T, bool>)
 
 /// std::filesystem::path, without the header, which takes a tenth of a second to compile.
 template <typename T>
-concept path_like = requires(const T& path) {
-    T::preferred_separator;
-    { path.native() } -> std::same_as<const typename T::string_type&>;
-};
+concept path_like = std::ranges::forward_range<T> && std::same_as<std::ranges::range_value_t<T>, T> // the parts of a path are paths
+    && requires(const T& path) {
+           T::preferred_separator;
+           { path.native() } -> std::same_as<const typename T::string_type&>;
+           requires std::convertible_to<typename T::string_type, T>;
+       };
 
 template <typename T>
 concept growing_container = std::ranges::forward_range<T> && !std::ranges::view<T> && !path_like<T>

@@ -67,6 +67,8 @@ public:
     /// For a pool: the type of state that f takes as its first argument, or null.
     virtual const std::type_info* state_type() const noexcept { return nullptr; }
 
+    /// Made by run(): one item, and people know it by the number of its call.
+    virtual bool is_single() const noexcept { return false; }
     /// Whether items are read by index in the worker: then pull() is never called and size() is known.
     virtual bool by_index() const noexcept = 0;
     /// The number of items, where the range knows it.

@@ -60,6 +60,10 @@ public:
         else
             return nullptr;
     }
+    bool is_single() const noexcept override
+    {
+        return requires { Task::is_single; };
+    }
     bool by_index() const noexcept override { return Task::by_index; }
     std::optional<std::size_t> size() const override
     {

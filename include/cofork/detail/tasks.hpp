@@ -220,6 +220,7 @@ public:
     using callable = typename held_callable<F>::callable;
     static_assert(std::invocable<callable&, Args&&...>, "cofork: f cannot be called with these arguments");
     using result = typename checked_result<std::invoke_result_t<callable&, Args&&...>>::type;
+    static constexpr bool is_single = true;
     static constexpr bool by_index = true;
     static constexpr bool consumes = true; // arguments are moved into f
 
@@ -271,6 +272,7 @@ public:
     static constexpr bool with_state = takes_state<callable, Args...>;
     static_assert(with_state || std::invocable<callable&, Args&&...>, "cofork: f cannot be called with these arguments");
     using result = typename checked_result<raw_pool_result<callable, Args...>>::type;
+    static constexpr bool is_single = true;
     static constexpr bool by_index = false;
 
     template <typename... A>
