@@ -88,6 +88,7 @@ ROOMS = {
     "dispatcher_end": "dispatcher failed_call spare_mapping",
     "dispatcher_spin": "dispatcher",
     "dispatcher_stats": "dispatcher process",
+    "crew_look": "crew",
     "crew_stats": "crew",
     "serial": "call failed_call place_registry process",
     # wiring

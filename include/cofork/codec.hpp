@@ -29,8 +29,7 @@ namespace cofork {
 ///         static image decode(cofork::decoder& from);   // throws decode_error; the bytes may be hostile
 ///     };
 ///
-/// Both ends are the same program, so bytes are in host order and a struct is copied with its padding. What is shared comes out
-/// as a copy of its own for each pointer.
+/// Both ends are the same program: host byte order, structs with their padding. What is shared comes out as a copy for each pointer.
 template <typename T>
 struct codec;
 

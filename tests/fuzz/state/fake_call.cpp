@@ -199,7 +199,9 @@ bool fake_call::over_when_idle()
     if (!stream_)
         return true;
     starved_ = !waiting_;
-    return waiting_ && unread_ == 0;
+    const bool nobody_pushes = waiting_ && unread_ == 0;
+    ended_with_ = nobody_pushes ? std::optional{available_} : std::nullopt;
+    return nobody_pushes;
 }
 
 void fake_call::settle(std::uint64_t index)
@@ -289,8 +291,9 @@ void fake_call::finish(std::exception_ptr why) noexcept
     trace("%ld: finish, %s\n", when(), why ? "early" : "well");
     handle_.reset();
     if (!why) {
-        demand(settled_ == available_ || open_, "a call that ends well has an outcome for every item");
-        demand(open_ || settled_ == available_, "and its input is at its end");
+        // A feed is over when nobody is left who could push; what is pushed all the same, while its workers are reaped, stays in it.
+        const bool was_over = ended_with_ == settled_;
+        demand(settled_ == available_ || open_ || was_over, "a call that ends well has an outcome for every item");
         demand(pulled_ == settled_ || by_index_, "nothing that was pulled is lost");
         return;
     }

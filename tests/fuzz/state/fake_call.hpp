@@ -99,6 +99,7 @@ private:
     bool waiting_ = true; ///< the consumer waits for the next outcome
     bool stalled_ = false;
     bool starved_ = false;
+    std::optional<std::size_t> ended_with_; // items that there were when it was last said that no more will come
     std::optional<clock::time_point> last_start_;
     clock::time_point begun_ = machine::now();
     bool failed_ = false;

@@ -1,0 +1,73 @@
+// What the crew's workers do, as it is seen now and then: who is late, and whose items another one had better have.
+
+#include "crew.hpp"
+
+#include <algorithm>
+
+namespace cofork::detail {
+
+crew::sight crew::look(clock::time_point now)
+{
+    sight seen{clock::time_point::max(), false};
+    const bool free_hands = idle() || live() < setup_.workers;
+    for (const auto& l : links()) {
+        if (const auto again = l->look(now))
+            seen.again = std::min(seen.again, *again);
+        if (!l->alive() || l->waiting() == 0)
+            continue;
+        const auto since = l->running_since();
+        if (free_hands && since && now - *since > patience) {
+            l->take_back();
+            seen.freed = true;
+        }
+        else
+            seen.again = std::min(seen.again, now + patience);
+    }
+    const auto is_free = [](const auto& l) { return l->alive() && l->idle(); };
+    seen.freed = seen.freed || std::ranges::any_of(links(), is_free);
+    return seen;
+}
+
+void crew::shorten()
+{
+    for (const auto& l : links()) {
+        // What is still being sent would have to be sent all the same, and skipped.
+        if (l->alive() && l->waiting() > 0 && l->started_unanswered() > 0 && !l->sends())
+            l->take_back();
+    }
+}
+
+void crew::retract()
+{
+    for (const auto& l : links()) {
+        if (l->alive() && l->waiting() > 0 && l->owner()->is_too_much(l->waiting()))
+            l->take_back();
+    }
+}
+
+void crew::apply_stops()
+{
+    for (const auto& l : links()) {
+        if (!l->owner() || !l->owner()->stopping())
+            continue;
+        if (l->owner()->must_kill())
+            l->kill(kill_reason::cancelled);
+        else if (l->held_items() > l->started_unanswered())
+            l->take_back();
+    }
+}
+
+bool crew::starts_known(call& c) const
+{
+    for (const auto& l : links()) {
+        if (l->owner() != &c)
+            continue;
+        if (l->waiting_to_start())
+            return false;
+        if (const auto last = l->last_start()) // of an item of this call: it runs, or has ended unread
+            c.started(*last);
+    }
+    return true;
+}
+
+} // namespace cofork::detail
