@@ -61,7 +61,8 @@ std::uint64_t next_number() noexcept
 } // namespace
 
 call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
-    : job_{std::move(work)}, number_{next_number()}, options_{o}, measured_{static_cast<bool>(o.on_event)}, gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
+    : job_{std::move(work)}, number_{next_number()}, options_{o}, measured_{static_cast<bool>(o.on_event)},
+      gate_{o.pause}, batches_{o.fresh ? 1 : o.chunk}, started_at_{now},
       deadline_{std::min(o.deadline.count() > 0 ? now + o.deadline : clock::time_point::max(), o.until)}, size_{job_->size()}
 {
     if (o.pause_first)

@@ -158,13 +158,9 @@ std::shared_ptr<link> crew::shortest(const call& c) const
 {
     // Behind an item that takes long nothing is to wait where another worker is free or may come: look() would take it back, and
     // what lies in a pipe calls for no worker.
-    const bool others = idle() || live() < setup_.workers;
-    const auto is_long = [&](const link& l) {
-        const auto since = l.running_since();
-        return since && now_ - *since > patience;
-    };
+    const bool others = free_hands();
     for (const auto& l : links()) {
-        if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0 && !(others && is_long(*l)))
+        if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0 && !(others && holds_up(*l, now_)))
             return l;
     }
     return nullptr;

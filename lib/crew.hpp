@@ -158,6 +158,10 @@ public:
 private:
     unsigned not_gone() const noexcept;
     bool has_free_slot() const noexcept;
+    /// A worker is idle, or may be hired.
+    bool free_hands() const { return idle() || live() < setup_.workers; }
+    /// Its present item has run for so long that what waits behind it had better go to somebody else.
+    static bool holds_up(const link& l, clock::time_point now) noexcept;
 
     asio::any_io_executor strand_;
     crew_setup setup_;

@@ -6,17 +6,22 @@
 
 namespace cofork::detail {
 
+bool crew::holds_up(const link& l, clock::time_point now) noexcept
+{
+    const auto since = l.running_since();
+    return since && now - *since > patience;
+}
+
 crew::sight crew::look(clock::time_point now)
 {
     sight seen{clock::time_point::max(), false};
-    const bool free_hands = idle() || live() < setup_.workers;
+    const bool others = free_hands();
     for (const auto& l : links()) {
         if (const auto again = l->look(now))
             seen.again = std::min(seen.again, *again);
         if (!l->alive() || l->waiting() == 0)
             continue;
-        const auto since = l->running_since();
-        if (free_hands && since && now - *since > patience) {
+        if (others && holds_up(*l, now)) {
             l->take_back();
             seen.freed = true;
         }
