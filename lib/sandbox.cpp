@@ -98,13 +98,13 @@ private:
 
     bool is_alone() const
     {
-        const auto others = other_threads();
+        const auto others = other_threads(threads_that::can_act);
         if (others == 0U)
             return true;
         if (wanted_.missing == if_unavailable::refuse)
             throw sandbox_unavailable{
-                others ? "sandbox: init left threads running, which would stay outside: they have to end before it returns; f may "
-                         "start its own where policy::system_calls has clone and clone3"
+                others ? "sandbox: init left threads running, which would stay outside (also an io_uring with IORING_SETUP_SQPOLL has "
+                         "one): they have to end before it returns; f may start its own where policy::system_calls has clone and clone3"
                        : "sandbox: nobody can tell whether init left threads running: /proc is not mounted"};
         return false;
     }

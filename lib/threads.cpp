@@ -46,7 +46,7 @@ std::string_view read_file(int directory, const std::string& name, char (&into)[
 }
 
 /// Reads a thread's line of proc_pid_stat(5): "tid (name) state ppid pgrp session tty tpgid flags ...".
-bool can_hold_a_lock(std::string_view stat)
+bool is_one(std::string_view stat, threads_that count)
 {
     constexpr unsigned exiting = 0x4;    // PF_EXITING of linux/sched.h: set before the kernel wakes who joins it
     constexpr unsigned io_worker = 0x10; // PF_IO_WORKER, Linux 5.12: such a thread has its name only once it has run
@@ -54,7 +54,9 @@ bool can_hold_a_lock(std::string_view stat)
     const std::size_t name_end = stat.rfind(')'); // the name itself may contain one
     if (name == stat.npos || name_end == stat.npos)
         return false; // the thread ended since it was listed
-    if (stat.substr(name + 1).starts_with("iou-")) // iou-wrk-*, iou-sqp-*: threads of the process since Linux 5.12
+    const std::string_view named = stat.substr(name + 1);
+    const bool rings = named.starts_with("iou-"); // iou-wrk-*, iou-sqp-*: threads of the process since Linux 5.12
+    if (rings && count == threads_that::can_hold_a_lock)
         return false;
     std::string_view rest = stat.substr(name_end + 1);
     for (int field = 3; field < 9; ++field)
@@ -62,12 +64,16 @@ bool can_hold_a_lock(std::string_view stat)
     rest.remove_prefix(std::min<std::size_t>(rest.size(), 1));
     unsigned flags = 0;
     std::from_chars(rest.data(), rest.data() + rest.size(), flags);
-    return (flags & (exiting | io_worker)) == 0;
+    if ((flags & exiting) != 0)
+        return false;
+    if ((flags & io_worker) == 0)
+        return true;
+    return count == threads_that::can_act && !named.starts_with("iou-wrk-"); // it has no name yet, or polls
 }
 
 } // namespace
 
-std::optional<unsigned> count_other_threads(const char* task_directory)
+std::optional<unsigned> count_other_threads(const char* task_directory, threads_that count)
 {
     struct stat about{};
     if (::stat(task_directory, &about) < 0)
@@ -86,17 +92,17 @@ std::optional<unsigned> count_other_threads(const char* task_directory)
         if (entry->d_name[0] == '.' || entry->d_name == self)
             continue;
         char line[512];
-        others += can_hold_a_lock(read_file(::dirfd(directory.get()), std::string{entry->d_name} + "/stat", line));
+        others += is_one(read_file(::dirfd(directory.get()), std::string{entry->d_name} + "/stat", line), count);
     }
     return others;
 }
 
-std::optional<unsigned> other_threads()
+std::optional<unsigned> other_threads(threads_that count)
 {
-    if (const auto others = count_other_threads("/proc/self/task"))
+    if (const auto others = count_other_threads("/proc/self/task", count))
         return *others - std::min(*others, helper_threads);
-    // True only while no thread has been made, or the last one has been joined.
-    if (__libc_single_threaded)
+    // True only while no thread has been made, or the last one has been joined. The kernel's are not libc's.
+    if (__libc_single_threaded && count == threads_that::can_hold_a_lock)
         return 0;
     return std::nullopt;
 }

@@ -4,7 +4,7 @@
 usage: compile_fail.py FOLDER COMPILER [FLAG...]
 
 Each FOLDER/*.cpp holds lines `// expect: TEXT`. It must not compile, and the compiler must say each TEXT. With -DFIXED
-it must compile: so what it fails for is what it is about.
+it must compile: so what it fails for is what it is about. What all include is compiled once, before.
 """
 
 import re
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 
 def compile_source(command, source):
@@ -45,7 +46,11 @@ def main():
         print(f"{folder}: no sources")
         return 1
     failed = 0
-    with ThreadPoolExecutor(max_workers=2) as pool:
+    with TemporaryDirectory() as there, ThreadPoolExecutor(max_workers=2) as pool:
+        header = Path(there) / "all.hpp"
+        header.write_text("#include <cofork/cofork.hpp>\n")
+        subprocess.run([*command, "-x", "c++-header", "-o", f"{header}.gch", header], check=True)
+        command += ["-include", str(header), "-Winvalid-pch"]
         for source, found in zip(sources, pool.map(lambda s: faults(s, command), sources)):
             failed += bool(found)
             for fault in found or ["as expected"]:

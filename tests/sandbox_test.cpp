@@ -25,6 +25,7 @@
 #include <thread>
 
 #include <grp.h>
+#include <liburing.h>
 
 namespace {
 
@@ -684,6 +685,41 @@ TEST_CASE("threads that init leaves running are outside, so a strict worker does
     }
     const auto limited = pool_with(leaves_one, containment::limits, cofork::if_unavailable::refuse);
     CHECK(test::run(context, cofork::run(*limited, test::twice, 1)) == 2);
+}
+
+// io_uring_setup(2): with IORING_SETUP_SQPOLL what is written into the ring's memory is carried out, without a system call
+// that a filter could see, by a thread of the kernel that landlock does not bind.
+TEST_CASE("an io_uring that init leaves polling is outside, so a strict worker does not run with it", "[sandbox]")
+{
+    require_root_without_sanitizer();
+    const test::leaves_nothing nothing;
+    struct ring {
+        explicit ring(unsigned flags) { made = ::io_uring_queue_init(1, &all, flags) == 0; }
+        ~ring()
+        {
+            if (made)
+                ::io_uring_queue_exit(&all);
+        }
+        ring(const ring&) = delete;
+        ring& operator=(const ring&) = delete;
+        io_uring all{};
+        bool made = false;
+    };
+    if (!ring{IORING_SETUP_SQPOLL}.made)
+        SKIP("io_uring is not available here");
+    asio::io_context context{1};
+    const auto pool_with = [&](unsigned flags) {
+        policy p;
+        p.level = containment::strict;
+        const auto init = [flags] { return std::make_unique<ring>(flags); };
+        return std::make_unique<cofork::pool>(context, cofork::pool_options{.workers = 1, .init = init, .sandbox = p});
+    };
+    const auto polled = pool_with(IORING_SETUP_SQPOLL);
+    const auto why = refusal_of(context, cofork::run(*polled, test::twice, 1));
+    CHECK(why.code() == cofork::errc::boot_failed);
+    CHECK_THAT(why.what(), ContainsSubstring("IORING_SETUP_SQPOLL"));
+    const auto entered = pool_with(0); // only io_uring_enter(2) makes this one work, which is forbidden
+    CHECK(test::run(context, cofork::run(*entered, test::twice, 1)) == 2);
 }
 
 TEST_CASE("nothing runs outside a sandbox by mistake", "[sandbox]")

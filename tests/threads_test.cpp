@@ -18,6 +18,7 @@
 namespace fs = std::filesystem;
 using cofork::detail::count_other_threads;
 using cofork::detail::other_threads;
+using cofork::detail::threads_that;
 
 namespace {
 
@@ -161,18 +162,20 @@ TEST_CASE("the threads of io_uring are the kernel's and are not counted", "[thre
     CHECK(other_threads() == 1u);
 }
 
-TEST_CASE("threads that cannot hold a lock are not counted", "[threads]")
+TEST_CASE("threads are counted that can hold a lock, or that can act", "[threads]")
 {
     struct row {
         const char* stat;
-        unsigned counted;
+        unsigned hold_a_lock;
+        unsigned act = hold_a_lock;
     };
     const row rows[] = {
         {"7 (app) S 1 1 1 0 -1 4194304 99", 1},
         {"7 (app) S 1 1 1 0 -1 4194304", 1},
-        {"7 (iou-wrk-4711) S 1 1 1 0 -1 4194304 0", 0},
-        {"7 (iou-sqp-4711) S 1 1 1 0 -1 4194304 0", 0},
-        {"7 (app) S 1 1 1 0 -1 4194320 0", 0},            // PF_IO_WORKER, not yet named
+        {"7 (iou-wrk-4711) S 1 1 1 0 -1 4194304 0", 0, 1}, // a name that any thread may give itself
+        {"7 (iou-wrk-4711) S 1 1 1 0 -1 4194320 0", 0},   // PF_IO_WORKER
+        {"7 (iou-sqp-4711) S 1 1 1 0 -1 4194320 0", 0, 1},
+        {"7 (app) S 1 1 1 0 -1 4194320 0", 0, 1},         // not yet named
         {"7 (xiou-wrk) S 1 1 1 0 -1 4194304 0", 1},
         {"7 (app) R 1 1 1 0 -1 4194308 99", 0},           // PF_EXITING
         {"7 (a ) (b 4) S 1 1 1 0 -1 4194304 99", 1},      // a name may hold anything
@@ -184,7 +187,8 @@ TEST_CASE("threads that cannot hold a lock are not counted", "[threads]")
         INFO(r.stat);
         // Beside a thread that counts: a directory of one link more than ours alone is not read at all.
         const fake_tasks tasks{{"8 (app) S 1 1 1 0 -1 4194304 99", r.stat}};
-        CHECK(count_other_threads(tasks.path()) == 1 + r.counted);
+        CHECK(count_other_threads(tasks.path(), threads_that::can_hold_a_lock) == 1 + r.hold_a_lock);
+        CHECK(count_other_threads(tasks.path(), threads_that::can_act) == 1 + r.act);
     }
 }
 

@@ -25,8 +25,9 @@ enum class if_unavailable {
 
 /// What a worker may do from its first item on. pool_options::init runs before that, and may open files, load libraries
 /// and connect; pool_options::fini runs inside. What init leaves open is f's to use. From `strict` on it must leave no
-/// threads running, because the kernel shuts in only the thread that asks: workers whose init does count as unavailable
-/// (`missing`). Below, no new privileges holds for the thread of f and those that it starts.
+/// threads running, because the kernel shuts in only the thread that asks, and no io_uring with IORING_SETUP_SQPOLL, which
+/// has one: workers whose init does count as unavailable (`missing`). Below, no new privileges holds for the thread of f and
+/// those that it starts.
 ///
 /// The amounts count from `containment::limits` on. Memory is what the worker takes beyond what it has before its first
 /// item: RLIMIT_DATA (getrlimit(2)) counts the private writable kind, so shared mappings are outside it below `strict`,

@@ -94,15 +94,16 @@ void early_pool(asio::io_context& context, cofork::pool& pool, std::uint64_t see
     outcomes.close();
 }
 
-/// Forks of the moment, which options::with_threads allows: a worker that is stuck costs its item, and no more.
-std::uint64_t late_forks(asio::io_context& context, std::uint64_t count)
+/// Forks of the moment, which options::with_threads allows: a worker that is stuck costs its item, and no more. As many
+/// as `least`, and more until one was stuck: that is chance, and with only a few forks it may not come.
+std::uint64_t late_forks(asio::io_context& context, std::uint64_t least)
 {
     std::uint64_t stuck_ones = 0;
     const auto f = [](int x) {
         take_locks();
         return 2 * x;
     };
-    for (; count > 0; --count) {
+    for (std::uint64_t i = 0; i < least || (stuck_ones == 0 && i < 100 * least); ++i) {
         const std::vector<int> items{1, 2};
         const cofork::options options{.workers = 2, .timeout = soon, .with_threads = true};
         const auto outcomes = test::run(context, cofork::try_parallel(f, items, options));
