@@ -184,7 +184,7 @@ TEST_CASE("a pool's numbers add up", "[events]")
     (void)test::run(
         context, cofork::try_parallel(
                      pool, fails, test::numbers(40),
-                     {.timeout = 100ms, .attempts = 2, .again = cofork::retry_on::crash}));
+                     {.timeout = 1s, .attempts = 2, .again = cofork::retry_on::crash}));
     const auto s = pool.stats();
     CHECK(s.started == 41);
     CHECK(s.done == 40);

@@ -26,13 +26,15 @@ void grow(growing_bytes& bytes, std::size_t size, std::size_t step, bool announc
         if (bytes.spare() < n)
             bytes.reserve(bytes.size() + n, announced ? size : 0);
         REQUIRE(bytes.spare() >= n);
-        for (std::size_t i = 0; i < n; ++i)
-            bytes.data()[bytes.size() + i] = value_at(bytes.size() + i);
+        std::byte* const to = bytes.data();
+        for (std::size_t i = bytes.size(), end = i + n; i < end; ++i)
+            to[i] = value_at(i);
         bytes.grew(n);
     }
     std::size_t wrong = 0;
+    const std::byte* const all = bytes.data();
     for (std::size_t i = 0; i < size; ++i)
-        wrong += bytes.data()[i] != value_at(i);
+        wrong += all[i] != value_at(i);
     CHECK(wrong == 0);
 }
 
@@ -42,9 +44,9 @@ TEST_CASE("what was there stays, however it grows", "[growing_bytes]")
 {
     const bool huge = GENERATE(false, true);
     const bool announced = GENERATE(false, true);
-    const std::size_t step = GENERATE(std::size_t{4096}, 3 * mib);
+    const std::size_t step = GENERATE(std::size_t{15} * 4096, 3 * mib); // a sanitizer makes each step a new block
     CAPTURE(huge, announced, step);
-    for (int round = 0; round < 3; ++round) { // from the second on in memory that others have had
+    for (int round = 0; round < 2; ++round) { // then in memory that others have had
         for (const std::size_t size : {std::size_t{100}, mib, 5 * mib, 17 * mib, 6 * mib, 33 * mib}) {
             growing_bytes bytes{huge};
             grow(bytes, size, step, announced);
