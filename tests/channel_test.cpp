@@ -1,13 +1,11 @@
 // What the two ways of the bytes have in common. Each test runs on both, whatever COFORK_TRANSPORT says outside.
 
-#include "support/asio_backend.hpp"
 #include "support/catch.hpp"
 #include "support/leaves_nothing.hpp"
-#include "support/seccomp.hpp"
+#include "support/line.hpp"
+#include "support/run.hpp"
 
 #include "channel.hpp"
-
-#include <cofork/transport.hpp>
 
 #include <asio/error.hpp>
 #include <asio/execution/outstanding_work.hpp>
@@ -16,197 +14,31 @@
 #include <asio/require.hpp>
 #include <asio/strand.hpp>
 
-#include <sys/uio.h>
-
-#include <algorithm>
 #include <barrier>
-#include <cerrno>
 #include <chrono>
-#include <cstdlib>
+#include <cstddef>
 #include <deque>
-#include <fstream>
-#include <functional>
 #include <future>
 #include <memory>
 #include <optional>
-#include <random>
-#include <string>
-#include <string_view>
+#include <span>
+#include <system_error>
 #include <thread>
+#include <utility>
 #include <vector>
 
-using cofork::transport;
-using cofork::transport_kind;
 using cofork::detail::channel;
-using cofork::detail::channel_user;
-using cofork::detail::make_pipe;
 using cofork::detail::owned_fd;
+using test::bytes;
+using test::each_transport;
+using test::line;
+using test::listener;
+using test::long_enough;
+using test::random_bytes;
+using test::round_trip;
+using test::runs_out;
+using test::wish;
 using namespace std::chrono_literals;
-
-namespace {
-
-using bytes = std::vector<std::byte>;
-
-constexpr auto long_enough = 30s; // ends a hang, measures nothing
-
-/// Wishes for a transport for as long as it lives; a context asks at its first channel.
-class wish {
-public:
-    explicit wish(transport_kind kind)
-    {
-        if (const char* const set = std::getenv("COFORK_TRANSPORT"))
-            before_ = set;
-        ::setenv("COFORK_TRANSPORT", to_string(kind), 1);
-    }
-    ~wish() { ::setenv("COFORK_TRANSPORT", before_.c_str(), 1); }
-    wish(const wish&) = delete;
-    wish& operator=(const wish&) = delete;
-
-private:
-    std::string before_;
-};
-
-transport_kind each_transport()
-{
-    const auto kind = GENERATE(transport_kind::ring, transport_kind::reactor);
-    UNSCOPED_INFO("by the " << to_string(kind));
-    return kind;
-}
-
-/// Writes down what it is told, and hands it on.
-struct listener final : channel_user, std::enable_shared_from_this<listener> {
-    std::function<void(std::error_code, std::size_t)> when_read = [](std::error_code, std::size_t) {};
-    std::function<void(std::error_code)> when_written = [](std::error_code) {};
-    int reads = 0;
-    int writes = 0;
-    std::error_code read_error;
-    std::error_code write_error;
-    std::size_t got = 0;
-    bytes buffer = bytes(1 << 16); // lives as long as we do
-
-    void on_read(std::error_code ec, std::size_t n) noexcept override
-    {
-        ++reads;
-        read_error = ec;
-        got = n;
-        when_read(ec, n);
-    }
-    void on_written(std::error_code ec) noexcept override
-    {
-        ++writes;
-        write_error = ec;
-        when_written(ec);
-    }
-};
-
-/// A channel, and the other ends of its pipes.
-struct line {
-    owned_fd to_us;   // what is written here is read from the channel
-    owned_fd from_us; // what is written to the channel is read here
-    std::shared_ptr<channel> ours;
-    std::shared_ptr<listener> hears = std::make_shared<listener>();
-
-    explicit line(const asio::any_io_executor& ex)
-    {
-        auto in = make_pipe();
-        auto out = make_pipe();
-        to_us = std::move(in.write);
-        from_us = std::move(out.read);
-        ours = channel::make(ex, std::move(in.read), std::move(out.write));
-    }
-    void read() { ours->read(hears->buffer, hears); }
-    void tell(const char* text) const
-    {
-        const std::string_view all{text};
-        if (::write(to_us.get(), all.data(), all.size()) != static_cast<ssize_t>(all.size()))
-            std::abort();
-    }
-    std::string heard() const { return {reinterpret_cast<const char*>(hears->buffer.data()), hears->got}; }
-};
-
-/// Runs the context until it has no work, or much too long; false then.
-bool runs_out(asio::io_context& context)
-{
-    context.restart();
-    const auto end = std::chrono::steady_clock::now() + long_enough;
-    while (!context.stopped() && std::chrono::steady_clock::now() < end)
-        context.run_one_until(end);
-    return context.stopped();
-}
-
-bytes random_bytes(std::size_t size, unsigned seed)
-{
-    std::mt19937 generator{seed};
-    bytes all(size);
-    std::generate(all.begin(), all.end(), [&] { return static_cast<std::byte>(generator()); });
-    return all;
-}
-
-/// Reads to the end of file, in pieces of all sizes, and sends everything back.
-void echo(owned_fd from, owned_fd to)
-{
-    std::mt19937 generator{7};
-    bytes buffer(100'000);
-    while (true) {
-        const ssize_t got = ::read(from.get(), buffer.data(), 1 + generator() % buffer.size());
-        if (got <= 0)
-            return;
-        for (ssize_t put = 0, n = 0; put < got; put += n) {
-            n = ::write(to.get(), buffer.data() + put, static_cast<std::size_t>(got - put));
-            if (n <= 0)
-                return;
-        }
-    }
-}
-
-/// Sends bytes to an echo, and closes the line when they are all back. Both pipes are full again and again, and at the
-/// same time: the echo writes while we write.
-class round_trip {
-public:
-    round_trip(line& l, bytes sent)
-        : line_{l}, sent_{std::move(sent)}, other_{echo, std::move(l.from_us), std::move(l.to_us)}
-    {
-        l.hears->when_read = [this](std::error_code, std::size_t n) {
-            const auto from = line_.hears->buffer.begin();
-            back_.insert(back_.end(), from, from + static_cast<std::ptrdiff_t>(n));
-            if (n > 0 && back_.size() < sent_.size())
-                line_.read();
-            end();
-        };
-        l.hears->when_written = [this](std::error_code) { end(); };
-        if (!l.ours->reading() && !sent_.empty())
-            l.read();
-        l.ours->write(sent_, l.hears);
-    }
-    ~round_trip()
-    {
-        if (ended_)
-            other_.join();
-        else
-            other_.detach(); // the test has failed; the echo has all that it needs
-    }
-    round_trip(const round_trip&) = delete;
-    round_trip& operator=(const round_trip&) = delete;
-
-    bool right() const { return back_ == sent_ && line_.hears->writes == 1 && !line_.hears->write_error; }
-
-private:
-    void end()
-    {
-        if (line_.ours->reading() || line_.ours->writing())
-            return;
-        line_.ours->close();
-        ended_ = true;
-    }
-
-    line& line_;
-    bytes sent_;
-    bytes back_;
-    bool ended_ = false;
-    std::thread other_;
-};
-
-} // namespace
 
 TEST_CASE("what is written comes back byte for byte, whatever its size", "[channel]")
 {
@@ -261,28 +93,6 @@ TEST_CASE("the end of file is no error and no bytes", "[channel]")
     CHECK(!l.hears->read_error);
     CHECK(l.hears->got == 0);
     CHECK(l.hears->reads == 2);
-}
-
-TEST_CASE("a write to a pipe without a reader is EPIPE, and no signal where the kernel can do without", "[channel]")
-{
-    const std::string complaint = test::complaint_of_child([]() -> std::string {
-        const wish by{transport_kind::ring};
-        asio::io_context context;
-        if (transport(context) != transport_kind::ring)
-            return "";
-        const auto probe = make_pipe();
-        bytes one(1);
-        const iovec vector{one.data(), one.size()};
-        if (::pwritev2(probe.write.get(), &vector, 1, -1, 0x100) < 0)
-            return ""; // RWF_NOSIGNAL is of Linux 6.18
-        line l{context.get_executor()};
-        l.from_us.reset();
-        l.ours->write(one, l.hears);
-        if (!runs_out(context))
-            return "hangs";
-        return l.hears->write_error == asio::error::broken_pipe ? "" : "gave " + l.hears->write_error.message();
-    });
-    CHECK(complaint == "");
 }
 
 TEST_CASE("cancel ends what is pending, and the channel is good for more", "[channel][cancel]")
@@ -501,127 +311,4 @@ TEST_CASE("what a thread has started survives the thread", "[channel][threads]")
     }}.join();
     REQUIRE(runs_out(context));
     CHECK(trip->right());
-}
-
-TEST_CASE("a forked child has no memory of the ring", "[channel][F78]")
-{
-    const auto mappings = [] {
-        std::ifstream maps{"/proc/self/maps"};
-        std::string line;
-        int count = 0;
-        while (std::getline(maps, line))
-            count += line.find("[io_uring]") != std::string::npos;
-        return count;
-    };
-    const wish by{transport_kind::ring};
-    const int before = mappings();
-    asio::io_context context;
-    if (transport(context) != transport_kind::ring)
-        SKIP("io_uring is refused here");
-    REQUIRE(mappings() > before);
-    CHECK(test::complaint_of_child([&] { return mappings() > before ? "it has" : ""; }) == "");
-}
-
-TEST_CASE("where io_uring is forbidden from the start the reactor carries the bytes", "[channel][seccomp][F47]")
-{
-    if (test::asio_waits_by_ring)
-        SKIP("Asio itself needs io_uring here");
-    const int error = GENERATE(EPERM, ENOSYS);
-    const bool set_up_allowed = GENERATE(false, true);
-    CAPTURE(error, set_up_allowed);
-    const std::string complaint = test::complaint_of_child([&]() -> std::string {
-        const wish by{transport_kind::ring};
-        if (!test::forbid(set_up_allowed ? std::vector<long>{SYS_io_uring_enter}
-                                         : std::vector<long>(test::io_uring_calls.begin(), test::io_uring_calls.end()),
-                error))
-            return "no filter";
-        asio::io_context context;
-        if (transport(context) != transport_kind::reactor)
-            return "takes the ring";
-        line l{context.get_executor()};
-        const round_trip trip{l, random_bytes(300'000, 1)};
-        return runs_out(context) && trip.right() ? "" : "bytes are lost";
-    });
-    CHECK(complaint == "");
-}
-
-TEST_CASE("where io_uring is forbidden to a running program the bytes go on", "[channel][seccomp][F47][F48]")
-{
-    if (test::asio_waits_by_ring)
-        SKIP("Asio itself needs io_uring here");
-    const std::string complaint = test::complaint_of_child([]() -> std::string {
-        const wish by{transport_kind::ring};
-        asio::io_context context;
-        line l{context.get_executor()};
-        l.read();
-        context.poll();
-        if (!test::forbid(test::io_uring_calls, EPERM))
-            return "no filter";
-        const round_trip trip{l, random_bytes(300'000, 1)}; // its first bytes come by the read that the ring has
-        if (!runs_out(context) || !trip.right())
-            return "bytes are lost";
-        return transport(context) == transport_kind::reactor ? "" : "takes the ring";
-    });
-    CHECK(complaint == "");
-}
-
-TEST_CASE("cancel ends even what the ring cannot give back any more", "[channel][seccomp][cancel][F48]")
-{
-    if (test::asio_waits_by_ring)
-        SKIP("Asio itself needs io_uring here");
-    const bool completes = GENERATE(false, true);
-    CAPTURE(completes);
-    const std::string complaint = test::complaint_of_child([&]() -> std::string {
-        const wish by{transport_kind::ring};
-        std::weak_ptr<listener> user;
-        {
-            asio::io_context context;
-            line l{context.get_executor()};
-            user = l.hears;
-            if (transport(context) != transport_kind::ring)
-                return "";
-            l.read();
-            context.poll();
-            if (!test::forbid(test::io_uring_calls, EPERM))
-                return "no filter";
-            l.ours->cancel();
-            if (!runs_out(context))
-                return "the context keeps waiting";
-            if (l.hears->reads != 1 || l.hears->read_error != asio::error::operation_aborted)
-                return "not cancelled";
-            l.ours->close();
-            l.hears.reset();
-            if (user.expired())
-                return "the kernel writes to memory that is gone";
-            if (completes)
-                l.tell("too late");
-        }
-        return completes && !user.expired() ? "the user is never let go" : "";
-    });
-    CHECK(complaint == "");
-}
-
-TEST_CASE("a context that ends while the ring is forbidden keeps what the kernel may write to", "[channel][seccomp][F48]")
-{
-    if (test::asio_waits_by_ring)
-        SKIP("Asio itself needs io_uring here");
-    const std::string complaint = test::complaint_of_child([]() -> std::string {
-        const wish by{transport_kind::ring};
-        std::weak_ptr<listener> user;
-        std::optional<asio::io_context> context{std::in_place};
-        line l{context->get_executor()};
-        user = l.hears;
-        if (transport(*context) != transport_kind::ring)
-            return "";
-        l.read();
-        context->poll();
-        if (!test::forbid(test::io_uring_calls, EPERM))
-            return "no filter";
-        l.hears.reset();
-        context.reset();
-        if (user.expired())
-            return "the kernel writes to memory that is gone";
-        return l.ours->reading() ? "still reading" : "";
-    });
-    CHECK(complaint == "");
 }

@@ -2,23 +2,21 @@
 // else. The attacks run inside f, with the descriptors and the memory that every worker has.
 
 #include "support/faults.hpp"
+#include "support/forged_reply.hpp"
 #include "support/worker_side.hpp"
 
+#include "crash_facts.hpp"
 #include "frame.hpp"
+#include "page.hpp"
 
 #include <cofork/run.hpp>
 
-#include <asio/bind_cancellation_slot.hpp>
-#include <asio/cancellation_signal.hpp>
-#include <asio/post.hpp>
 #include <asio/steady_timer.hpp>
-#include <asio/this_coro.hpp>
-#include <asio/use_awaitable.hpp>
 
 #include <algorithm>
 #include <csignal>
-#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <fcntl.h>
@@ -27,11 +25,15 @@
 namespace {
 
 using namespace cofork::detail;
-using test::own_page;
-using test::own_pipe;
-using test::say_finished;
 using namespace std::chrono_literals;
 using cofork::failure_kind;
+using test::attacker;
+using test::own_page;
+using test::own_pipe;
+using test::reply;
+using test::say_finished;
+using test::send;
+using test::send_reply;
 
 struct board {
     std::atomic<std::size_t> attack;
@@ -40,32 +42,7 @@ struct board {
     std::atomic<pid_t> survivor; // a process that an attack has left behind
 };
 board* now = nullptr;
-
-struct shared_board {
-    test::shared<board> memory;
-    shared_board() { now = &*memory; }
-    ~shared_board() { now = nullptr; }
-};
-
-void send(const void* bytes, std::size_t size)
-{
-    (void)!::write(own_pipe(O_WRONLY), bytes, size);
-}
-
-/// The header of a reply for the item that runs.
-reply_header reply(std::uint64_t size, reply_kind kind = reply_kind::value)
-{
-    return {reply_magic, kind, 0, started_of(own_page().claim) - 1, size};
-}
-
-void send_reply(const reply_header& header, std::string_view payload = {})
-{
-    std::vector<std::byte> bytes(sizeof header);
-    store(bytes.data(), header);
-    const auto* const from = reinterpret_cast<const std::byte*>(payload.data());
-    bytes.insert(bytes.end(), from, from + payload.size());
-    send(bytes.data(), bytes.size());
-}
+using shared_board = test::shared_at<now>;
 
 constexpr std::string_view forged{"\x2a\0\0\0", 4}; // 42
 
@@ -137,7 +114,8 @@ constexpr attack attacks[] = {
     {"2^64 - 1 bytes", [] { send_reply(reply(~std::uint64_t{0})); stay(); }, fate::fails, failure_kind::protocol, "longer"},
     {"one byte too many", [] { send_reply(reply((std::uint64_t{64} << 20) + 1)); stay(); }, fate::fails, failure_kind::protocol, "longer"},
     // Amounts. [F68][F69]
-    {"claims 64 MiB, sends 16 bytes", [] { send_reply(reply(std::uint64_t{64} << 20), "sixteen bytes..."); stay(); }, fate::fails, failure_kind::timeout},
+    {"claims 64 MiB, sends 16 bytes", [] { send_reply(reply(std::uint64_t{64} << 20), "sixteen bytes..."); stay(); },
+     fate::fails, failure_kind::timeout},
     {"a byte at a time", [] {
          send_reply(reply(1 << 20));
          for (;; ::usleep(1000))
@@ -149,8 +127,10 @@ constexpr attack attacks[] = {
     {"answers twice", [] { say_finished(); send_reply(reply(4), forged); send_reply(reply(4), forged); stay(); }, fate::lies},
     {"answers, and returns too", [] { send_reply(reply(4), forged); }, fate::lies},
     {"answers, and dies", [] { say_finished(); send_reply(reply(4), forged); ::_exit(1); }, fate::lies},
-    {"answers for the next", [] { auto h = reply(4); ++h.sequence; send_reply(h, forged); stay(); }, fate::fails, failure_kind::protocol, "not the next"},
-    {"answers for the last", [] { auto h = reply(4); --h.sequence; send_reply(h, forged); stay(); }, fate::fails, failure_kind::protocol, "not the next"},
+    {"answers for the next", [] { auto h = reply(4); ++h.sequence; send_reply(h, forged); stay(); },
+     fate::fails, failure_kind::protocol, "not the next"},
+    {"answers for the last", [] { auto h = reply(4); --h.sequence; send_reply(h, forged); stay(); },
+     fate::fails, failure_kind::protocol, "not the next"},
     {"answers for all that it holds", [] {
          say_finished();
          for (std::uint32_t i = 0; i < 8; ++i) {
@@ -168,7 +148,8 @@ constexpr attack attacks[] = {
     // Values and reports. [F74][F75]
     {"a value that is too short", [] { say_finished(); send_reply(reply(3), "abc"); stay(); }, fate::fails, failure_kind::exception},
     {"a value with more behind it", [] { say_finished(); send_reply(reply(5), "abcde"); stay(); }, fate::fails, failure_kind::exception},
-    {"a report without its lead", [] { say_finished(); send_reply(reply(3, reply_kind::threw), "abc"); stay(); }, fate::fails, failure_kind::protocol, "report"},
+    {"a report without its lead", [] { say_finished(); send_reply(reply(3, reply_kind::threw), "abc"); stay(); },
+     fate::fails, failure_kind::protocol, "report"},
     {"a report whose type is longer than itself", [] {
          say_finished();
          const std::string bytes = report_bytes(~std::uint32_t{0}, "x");
@@ -200,10 +181,13 @@ constexpr attack attacks[] = {
          --own_page().claim;
          ::_exit(5);
      }, fate::fails, failure_kind::crashed, "status 5"},
-    {"says that it has begun everything", [] { own_page().claim += 1000; stay(); }, fate::fails, failure_kind::protocol, "more than it holds"},
-    {"says that it began in a thousand years", [] { own_page().started_at = std::uint64_t{1} << 62; stay(); }, fate::fails, failure_kind::timeout},
+    {"says that it has begun everything", [] { own_page().claim += 1000; stay(); },
+     fate::fails, failure_kind::protocol, "more than it holds"},
+    {"says that it began in a thousand years", [] { own_page().started_at = std::uint64_t{1} << 62; stay(); },
+     fate::fails, failure_kind::timeout},
     // The difference to now was a signed overflow.
-    {"says that it began before the clock did", [] { own_page().started_at = (std::uint64_t{1} << 63) + 1; stay(); }, fate::fails, failure_kind::timeout},
+    {"says that it began before the clock did", [] { own_page().started_at = (std::uint64_t{1} << 63) + 1; stay(); },
+     fate::fails, failure_kind::timeout},
     {"says that it has finished", [] { ++own_page().finished; stay(); }, fate::fails, failure_kind::timeout},
     {"a page of noise, then death", fill_page, fate::fails, failure_kind::crashed, "status 9"},
     // Descriptors. [F81][F86]
@@ -221,7 +205,6 @@ constexpr attack attacks[] = {
     {"leaves a flood behind", leave_a_flood_behind, fate::fails, failure_kind::protocol, "magic", true},
 };
 
-constexpr int attacker = 13;
 /// AddressSanitizer keeps what was freed for a while: 256 MiB.
 constexpr std::size_t most_growth = std::size_t{test::forks_are_slow ? 320 : 16} << 20;
 
@@ -290,7 +273,8 @@ void check_attacker(const attack& a, const cofork::outcome<int>& outcome, bool a
 
 } // namespace
 
-TEST_CASE("a lying worker harms nothing but what it holds itself", "[hostile][F66][F67][F68][F69][F70][F71][F72][F74][F75][F76][F77][F79][F81][F86]")
+TEST_CASE("a lying worker harms nothing but what it holds itself",
+    "[hostile][F66][F67][F68][F69][F70][F71][F72][F74][F75][F76][F77][F79][F81][F86]")
 {
     const test::leaves_nothing nothing;
     const shared_board shared;
@@ -349,33 +333,6 @@ TEST_CASE("stray bytes in its pipe cost an item itself, and not those before it"
     }
 }
 
-namespace {
-
-int works_or_whispers(int item)
-{
-    if (item % 40 != attacker)
-        return 2 * item;
-    send("xxxxxxxxxxxxxxx", 1 + static_cast<std::size_t>(item / 40)); // less than the header of a reply
-    test::hang();
-}
-
-} // namespace
-
-// Taken for the begin of a reply, it hid the replies that were still in the page.
-TEST_CASE("noise that is shorter than a header costs an item itself, and not those before it", "[hostile][F66][F86]")
-{
-    const test::leaves_nothing nothing;
-    asio::io_context context{1};
-    cofork::pool pool{context, {.workers = 1}};
-    const auto all = test::run(context,
-        cofork::try_parallel(pool, works_or_whispers, test::numbers(15 * 40), {.timeout = 300ms, .chunk = 40}));
-    for (std::size_t k = 0; k < all.size(); ++k) {
-        CAPTURE(k);
-        CHECK(all[k].has_value() == (k % 40 != attacker));
-    }
-    test::still_works(context, pool);
-}
-
 TEST_CASE("each attack is told by its own reason", "[hostile][F66][F67][F68][F69][F70][F71][F74][F75][F76][F77][F79][F86]")
 {
     const test::leaves_nothing nothing;
@@ -426,47 +383,4 @@ TEST_CASE("a page that changes while it is read is no danger", "[hostile][F79]")
             CHECK((!all[k].has_value() || *all[k] == 2 * static_cast<int>(k)));
         test::still_works(context, pool);
     }
-}
-
-namespace {
-
-std::size_t answers_and_stays(const std::string& item)
-{
-    if (item.empty()) {
-        say_finished();
-        send_reply(reply(8), {"\x2a\0\0\0\0\0\0\0", 8});
-        stay();
-    }
-    return item.size();
-}
-
-} // namespace
-
-// The place waited for ever until it had read what another call had sent to it before it was given up.
-TEST_CASE("a worker that reads nothing any more does not keep the loop", "[hostile][F71]")
-{
-    const test::leaves_nothing guard;
-    asio::io_context context{1};
-    cofork::pool pool{context, {.workers = 1}};
-    const auto give_up = [&]() -> asio::awaitable<void> {
-        const auto ex = co_await asio::this_coro::executor;
-        std::string none;
-        const std::size_t said = co_await cofork::run(pool, answers_and_stays, none);
-        CHECK(said == 42);
-        const std::vector<std::string> large(2, std::string(4 << 20, 'x'));
-        asio::cancellation_signal cancel;
-        bool ended = false;
-        cofork::parallel(pool, answers_and_stays, large, cofork::options{.chunk = 2},
-            asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr, std::vector<std::size_t>) { ended = true; }));
-        while (pool.stats().sent < large[0].size())
-            co_await asio::post(ex, asio::use_awaitable);
-        cancel.emit(asio::cancellation_type::partial);
-        while (!ended)
-            co_await asio::post(ex, asio::use_awaitable);
-    };
-    test::run(context, give_up());
-    context.restart();
-    context.run_for(test::long_enough);
-    CHECK(context.stopped());
-    test::still_works(context, pool);
 }

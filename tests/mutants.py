@@ -39,7 +39,7 @@ MUTANTS = {
     "double-delivery": (
         "what was taken from the page is taken from the pipe once more",
         [("lib/inbox.cpp", "std::min(bytes, early_.size() - confirmed_)", "std::size_t{0} * bytes")],
-        ["inbox", "fault_death", "kill_storm"],
+        ["inbox", "fault_kill", "kill_storm"],
     ),
     "memory-by-claim": (
         "the buffer for a reply is as large as the reply claims to be",
@@ -55,7 +55,7 @@ MUTANTS = {
     "no-drain": (
         "what a dead worker had written is not read",
         [("lib/link_end.cpp", "    if (!retiring_)\n        drain();\n", "    (void)&link::drain;\n")],
-        ["fault_death", "fault_hang", "kill_storm"],
+        ["fault_death", "fault_kill", "fault_hang", "kill_storm"],
     ),
     "timer-before-result": (
         "an item that has finished is killed for its time",
@@ -90,7 +90,7 @@ MUTANTS = {
     "signals-not-reset": (
         "workers have the program's signal handlers",
         [("lib/process.cpp", "    unmap_rings();\n    default_signals();\n", "    unmap_rings();\n")],
-        ["fault_death", "fault_parent"],
+        ["fault_death", "fault_kill", "fault_parent"],
     ),
     "ring-inherited": (
         "workers have the memory of the program's ring",
@@ -98,7 +98,7 @@ MUTANTS = {
             ("lib/process.cpp", "    unmap_rings();\n", ""),
             ("lib/ring.cpp", "watched_ && ::io_uring_ring_dontfork(queues_.get()) == 0", "bool{watched_}"),
         ],
-        ["channel", "fault_resource"],
+        ["ring", "fault_inheritance"],
     ),
 }
 

@@ -18,11 +18,7 @@ struct board {
 };
 board* now = nullptr;
 
-struct shared_board {
-    test::shared<board> memory;
-    shared_board() { now = &*memory; }
-    ~shared_board() { now = nullptr; }
-};
+using shared_board = test::shared_at<now>;
 
 /// The sum of 2 * item over `levels` calls in each other: two items on each.
 int deep(int levels)

@@ -159,7 +159,9 @@ TEST_CASE("lines of single calls are tagged with the call", "[output]")
             std::printf("%d prints\n", x);
             return x;
         };
-        const auto called = [](const cofork::event& e) { std::fprintf(stderr, "%d is call %llu\n", e.pid, static_cast<unsigned long long>(e.call)); };
+        const auto called = [](const cofork::event& e) {
+            std::fprintf(stderr, "%d is call %llu\n", e.pid, static_cast<unsigned long long>(e.call));
+        };
         cofork::pool pool{context, {.workers = 1, .output = output_mode::tag}};
         for (int i = 0; i < 3; ++i)
             (void)test::run(context, cofork::run(pool, f, i, cofork::options{.on_event = called}));

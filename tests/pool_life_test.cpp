@@ -25,11 +25,7 @@ struct board {
 };
 board* now = nullptr;
 
-struct shared_board {
-    test::shared<board> memory;
-    shared_board() { now = &*memory; }
-    ~shared_board() { now = nullptr; }
-};
+using shared_board = test::shared_at<now>;
 
 struct state {
     int number;

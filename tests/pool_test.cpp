@@ -1,65 +1,49 @@
-// pool: workers that stay, their state, their replacement, and the pool's end.
+// pool: workers that stay, their memory and their replacement, and how calls share them.
 
 #include "support/catch.hpp"
+#include "support/counts.hpp"
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
 #include "support/work.hpp"
 
-#include <cofork/cofork.hpp>
+#include <cofork/by_bytes.hpp>
+#include <cofork/error.hpp>
+#include <cofork/failure.hpp>
+#include <cofork/parallel.hpp>
+#include <cofork/pool.hpp>
+#include <cofork/run.hpp>
+#include <cofork/wait.hpp>
 
-#include <atomic>
+#include <asio/io_context.hpp>
+
+#include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <cstddef>
+#include <exception>
 #include <map>
 #include <mutex>
 #include <numeric>
 #include <set>
-#include <stdexcept>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include <unistd.h>
 
 using namespace std::chrono_literals;
-using Catch::Matchers::ContainsSubstring;
 using cofork::failure_kind;
+using test::counted;
+using test::counts;
+using test::hangs_or_gives;
 
 namespace {
 
 int pid_of_worker(int)
 {
     return ::getpid();
-}
-
-int hangs_or_gives(int x)
-{
-    if (x < 0)
-        test::hang();
-    return x;
-}
-
-// What functions of a pool count: they have no captures, so it is found by name.
-struct counts {
-    std::atomic<int> starts;
-    std::atomic<int> inits;
-    std::atomic<int> now;
-    std::atomic<int> most;
-};
-counts* counted = nullptr;
-
-template <typename Call>
-std::error_code error_of(asio::io_context& context, Call call)
-{
-    try {
-        test::run(context, std::move(call));
-    }
-    catch (const std::system_error& e) {
-        UNSCOPED_INFO(e.what());
-        return e.code();
-    }
-    return {};
 }
 
 } // namespace
@@ -153,111 +137,6 @@ TEST_CASE("by_bytes carries plain captures to a pool", "[pool]")
         cofork::parallel(pool, cofork::by_bytes([factor, offset](int x) { return factor * x + offset; }), items));
 
     CHECK(results[99] == 1297);
-    test::runs_dry(context);
-}
-
-TEST_CASE("each worker makes its state once, and f gets it as its first argument", "[pool][init]")
-{
-    const test::leaves_nothing guard;
-    const test::shared<counts> shared;
-    counted = &*shared;
-    struct state {
-        std::string name;
-        int uses;
-    };
-    asio::io_context context;
-    const std::string name = "captured"; // init may capture what it likes: it is inherited
-    cofork::pool pool{context, {.workers = 2, .init = [name] {
-                                    ++counted->inits;
-                                    return state{name, 0};
-                                }}};
-    const auto items = test::numbers(200);
-    auto f = [](state& s, int x) {
-        ++s.uses;
-        return std::pair{s.name + std::to_string(x), ::getpid()};
-    };
-
-    const auto results = test::run(context, cofork::parallel(pool, f, items));
-    std::set<int> pids;
-    for (std::size_t i = 0; i < 200; ++i) {
-        CHECK(results[i].first == "captured" + std::to_string(i));
-        pids.insert(results[i].second);
-    }
-    CHECK(static_cast<std::size_t>(shared->inits) >= pids.size());
-    CHECK(shared->inits <= 2);
-
-    const auto uses = [](state& s, int) { return s.uses; };
-    CHECK(test::run(context, cofork::run(pool, uses, 0)) > 0); // it lives as long as the worker
-    CHECK(test::run(context, cofork::run(pool, test::square, 3)) == 9); // f need not take it
-    test::runs_dry(context);
-}
-
-TEST_CASE("an f whose state the pool does not make is refused", "[pool][init]")
-{
-    const test::leaves_nothing guard;
-    asio::io_context context;
-    cofork::pool without{context};
-    cofork::pool of_ints{context, {.init = [] { return 5; }}};
-    auto f = [](std::string& s, int) { return s; };
-    auto g = [](int& i, int x) { return i + x; };
-    const auto items = test::numbers(3);
-
-    CHECK(error_of(context, cofork::parallel(without, f, items)) == cofork::errc::invalid_options);
-    CHECK(error_of(context, cofork::parallel(of_ints, f, items)) == cofork::errc::invalid_options);
-    CHECK(test::run(context, cofork::parallel(of_ints, g, items)) == std::vector<int>{5, 6, 7});
-    test::runs_dry(context);
-}
-
-TEST_CASE("an init that throws or crashes fails the call, not the program", "[pool][init][fault][F50]")
-{
-    const test::leaves_nothing guard;
-    asio::io_context context;
-    const auto items = test::numbers(3);
-    SECTION("it throws")
-    {
-        cofork::pool pool{context, {.workers = 2, .init = []() -> int { throw std::runtime_error{"no database"}; }}};
-        try {
-            test::run(context, cofork::parallel(pool, test::square, items));
-            FAIL("it was to throw");
-        }
-        catch (const std::system_error& e) {
-            CHECK(e.code() == cofork::errc::boot_failed);
-            CHECK_THAT(e.what(), ContainsSubstring("no database"));
-        }
-    }
-    SECTION("it crashes")
-    {
-        cofork::pool pool{context, {.workers = 2, .init = []() -> int { std::abort(); }}};
-        CHECK(error_of(context, cofork::parallel(pool, test::square, items)) == cofork::errc::boot_failed);
-    }
-    test::runs_dry(context);
-}
-
-namespace {
-
-std::atomic<int>* makings = nullptr;
-
-} // namespace
-
-TEST_CASE("an init that fails the first times and then works is not noticed", "[pool][init][fault][F51]")
-{
-    const test::leaves_nothing guard;
-    const bool crashes = GENERATE(false, true);
-    CAPTURE(crashes);
-    test::shared<std::atomic<int>> tries;
-    makings = &*tries;
-    asio::io_context context;
-    const auto make = [crashes] {
-        if (++*makings > 3)
-            return 7;
-        if (crashes)
-            std::abort();
-        throw std::runtime_error{"not yet"};
-    };
-    cofork::pool pool{context, {.workers = 2, .init = make}};
-    const auto items = test::numbers(50);
-    CHECK(test::run(context, cofork::parallel(pool, test::square, items)).back() == test::square(49));
-    CHECK(tries->load() > 3);
     test::runs_dry(context);
 }
 
@@ -411,124 +290,6 @@ TEST_CASE("options::workers caps what a call takes of a pool", "[pool]")
     };
     test::run(context, cofork::parallel(pool, f, test::numbers(16), {.workers = 2}));
     CHECK(shared->most == 2);
-    test::runs_dry(context);
-}
-
-TEST_CASE("close() ends calls in progress, reaps, and refuses new ones", "[pool][close]")
-{
-    const test::leaves_nothing guard;
-    const bool by_destructor = GENERATE(false, true);
-    asio::io_context context;
-    std::optional<cofork::pool> pool;
-    pool.emplace(context, cofork::pool_options{.workers = 2});
-    const std::vector<int> hanging(10, -1);
-    std::exception_ptr ended;
-    cofork::parallel(*pool, hangs_or_gives, hanging, {}, [&](std::exception_ptr e, std::vector<int>) { ended = e; });
-    REQUIRE(test::run_until(context, [&] { return pool->stats().busy > 0; }));
-
-    if (by_destructor)
-        pool.reset();
-    else
-        pool->close();
-    CHECK(test::children().empty());
-    CHECK_FALSE(ended); // never from inside
-
-    CHECK(test::run_until(context, [&] { return ended != nullptr; }));
-    try {
-        std::rethrow_exception(ended);
-    }
-    catch (const std::system_error& e) {
-        CHECK(e.code() == cofork::errc::pool_closed);
-    }
-    if (pool) {
-        pool->close();
-        CHECK(error_of(context, cofork::run(*pool, test::square, 1)) == cofork::errc::pool_closed);
-        CHECK(error_of(context, cofork::parallel(*pool, test::square, test::numbers(9))) == cofork::errc::pool_closed);
-    }
-    test::runs_dry(context);
-}
-
-TEST_CASE("a pool may be closed from a callback of its own call", "[pool][close]")
-{
-    const test::leaves_nothing guard;
-    asio::io_context context;
-    cofork::pool pool{context, {.workers = 2}};
-    auto close = [&](const cofork::failure&) { pool.close(); };
-    auto f = [](int x) {
-        if (x == 5)
-            throw std::runtime_error{"five"};
-        return x;
-    };
-    CHECK(error_of(context, cofork::parallel(pool, f, test::numbers(100), {.on_error = close})) == cofork::errc::pool_closed);
-    CHECK(test::run_until(context, [] { return test::children().empty(); }));
-    test::runs_dry(context);
-}
-
-TEST_CASE("async_drain lets calls in progress end, and refuses new ones", "[pool][close]")
-{
-    const test::leaves_nothing guard;
-    const test::shared<counts> shared;
-    counted = &*shared;
-    asio::io_context context;
-    cofork::pool pool{context, {.workers = 2}};
-    std::vector<int> values;
-    bool drained = false;
-    cofork::parallel(
-        pool,
-        [](int x) { // work-under-test: as slow as it must be
-            test::eventually([] { return counted->now == 1; }, 20s);
-            return x;
-        },
-        test::numbers(4), {}, [&](std::exception_ptr, std::vector<int> v) {
-            CHECK_FALSE(drained);
-            values = std::move(v);
-        });
-    REQUIRE(test::run_until(context, [&] { return pool.stats().busy > 0; }));
-
-    pool.async_drain([&](std::error_code ec) {
-        CHECK_FALSE(ec);
-        drained = true;
-    });
-    CHECK(error_of(context, cofork::run(pool, test::square, 1)) == cofork::errc::pool_closed);
-    CHECK_FALSE(drained);
-    shared->now = 1;
-    CHECK(test::run_until(context, [&] { return drained; }));
-    CHECK(values == test::numbers(4));
-    CHECK(test::children().empty());
-    test::runs_dry(context);
-}
-
-TEST_CASE("a drain that a close overtakes completes, and so does each of several", "[pool][close]")
-{
-    // Broke: close() forgot the drain, and a second drain forgot the first.
-    const test::leaves_nothing guard;
-    asio::io_context context;
-    cofork::pool pool{context, {.workers = 1}};
-    int calls = 0, drains = 0;
-    const auto count = [&](std::error_code) { ++drains; };
-    cofork::run(pool, [](int) { test::hang(); }, 1, [&](std::exception_ptr e) { calls += e ? 1 : 0; });
-    pool.async_drain(count);
-    pool.async_drain(count);
-    context.poll();
-    CHECK(drains == 0);
-
-    pool.close();
-
-    context.restart();
-    context.run_for(test::long_enough);
-    CHECK(calls == 1);
-    CHECK(drains == 2);
-    test::runs_dry(context);
-}
-
-TEST_CASE("an idle pool drains at once, also twice", "[pool][close]")
-{
-    const test::leaves_nothing guard;
-    asio::io_context context;
-    cofork::pool pool{context};
-    test::run(context, pool.async_drain());
-    CHECK(test::children().empty());
-    test::run(context, pool.async_drain());
     test::runs_dry(context);
 }
 

@@ -28,6 +28,7 @@
 #include <iterator>
 #include <memory>
 #include <sstream>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -114,6 +115,11 @@ public:
 private:
     asio::io_context& context_;
     std::shared_ptr<detail::answer<T>> answer_ = std::make_shared<detail::answer<T>>();
+};
+
+/// An exception of the program's own.
+struct refused : std::runtime_error {
+    using std::runtime_error::runtime_error;
 };
 
 inline void require_twice(const std::vector<int>& values, std::size_t count)

@@ -33,4 +33,18 @@ private:
     T* object_;
 };
 
+/// As long as it lives, the pointer `Where` has an object that is shared so. By it the functions that run in a pool
+/// find the object: captures cannot come along there.
+template <auto& Where>
+class shared_at {
+public:
+    shared_at() { Where = &*memory_; }
+    shared_at(const shared_at&) = delete;
+    shared_at& operator=(const shared_at&) = delete;
+    ~shared_at() { Where = nullptr; }
+
+private:
+    shared<std::remove_pointer_t<std::remove_reference_t<decltype(Where)>>> memory_;
+};
+
 } // namespace test

@@ -1,6 +1,7 @@
 #pragma once
 // What many tests let workers do, and the items for it.
 
+#include <chrono>
 #include <cstddef>
 #include <numeric>
 #include <vector>
@@ -24,6 +25,36 @@ inline int twice(int x) noexcept
 {
     for (;;)
         ::pause();
+}
+
+/// Computes for ever, as far as the compiler can see.
+inline int computes_for_ever(int)
+{
+    for (volatile bool go_on = true; go_on;) {
+    }
+    return 0;
+}
+
+/// Computes for so long.
+inline void spin_for(std::chrono::nanoseconds time)
+{
+    const auto end = std::chrono::steady_clock::now() + time;
+    while (std::chrono::steady_clock::now() < end)
+        ;
+}
+
+/// An item that never ends.
+inline int hangs(int)
+{
+    hang();
+}
+
+/// Items below 0 never end, all others are given back.
+inline int hangs_or_gives(int x)
+{
+    if (x < 0)
+        hang();
+    return x;
 }
 
 /// 0, 1, ... n - 1.
