@@ -110,6 +110,8 @@ CHILD_SIDE = [
 # The room that knows io_uring.
 RING = ("ring", "ring_probe", "ring_shutdown")
 
+MOST_LINES = 400
+
 INCLUDE = re.compile(r'^[ \t]*#[ \t]*include[ \t]*([<"][^>"\n]+)[>"]', re.MULTILINE)
 DEFINE = re.compile(r"^[ \t]*#[ \t]*define[ \t]+(\w+)", re.MULTILINE)
 STANDARD = re.compile(r"[a-z_]+")  # a C++ header has neither a folder nor an ending, which every POSIX one has
@@ -231,9 +233,19 @@ def unbuilt(tree):
             yield f"{tree.name(path)} is not named in tests/meson.build"
 
 
+def too_long(tree):
+    """A file holds one idea: what needs more lines holds two."""
+    for folder in ("include", "lib", "tests", "examples", "bench"):
+        for path in sorted((tree.root / folder).rglob("*")):
+            if path.suffix in (".hpp", ".cpp", ".c", ".py") and path.read_text().count("\n") > MOST_LINES:
+                yield f"{tree.name(path)} has more than {MOST_LINES} lines"
+
+
 def faults(root, allowed):
     tree = Tree(root)
-    checks = [missing(tree), public_headers(tree), rooms(tree, allowed), child_side(tree), cycles(tree), unbuilt(tree)]
+    checks = [
+        missing(tree), public_headers(tree), rooms(tree, allowed), child_side(tree), cycles(tree), unbuilt(tree), too_long(tree)
+    ]
     return [fault for check in checks for fault in check]
 
 
@@ -275,6 +287,7 @@ BAD_TREES = [
     ("lib/top.cpp", "", "lib/top.cpp is not named in meson.build"),
     ("tests/ring_test.cpp", "", "tests/ring_test.cpp is not named in tests/meson.build"),
     ("lib/extra.hpp", "", "lib/extra.hpp is in no room"),
+    ("tests/worker_test.cpp", "\n" * 401, "tests/worker_test.cpp has more than 400 lines"),
 ]
 
 
