@@ -46,7 +46,7 @@ extern "C" int pipe2(int ends[2], int flags) noexcept
 
 namespace cofork::detail {
 
-std::optional<unsigned> other_threads()
+std::optional<unsigned> other_threads(threads_that)
 {
     return current && current->threads ? 1u : 0u;
 }
