@@ -105,7 +105,10 @@ const char* to_string(limited what) noexcept
 
 std::string describe(const failure& why)
 {
-    std::string line = "item " + std::to_string(why.index) + ": " + to_string(why.kind) + ": " + cause_of(why);
+    std::string line = "item " + std::to_string(why.index) + ": " + to_string(why.kind);
+    if (why.limit != limited::none)
+        line += std::string{" ("} + to_string(why.limit) + ')';
+    line += ": " + cause_of(why);
     if (why.pid != 0)
         line += ", worker " + std::to_string(why.pid);
     if (why.attempts > 1)

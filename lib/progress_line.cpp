@@ -39,7 +39,10 @@ std::string rate_text(double per_second)
 
 std::string two_digits(long long value)
 {
-    return (value < 10 ? "0" : "") + std::to_string(value);
+    std::string text;
+    if (value < 10)
+        text += '0';
+    return text += std::to_string(value);
 }
 
 std::string clock_text(double seconds)
@@ -50,6 +53,12 @@ std::string clock_text(double seconds)
     if (s < 3600)
         return std::to_string(s / 60) + ':' + two_digits(s % 60);
     return std::to_string(s / 3600) + ':' + two_digits(s / 60 % 60) + ':' + two_digits(s % 60);
+}
+
+/// Of what is over. clock_text() is for what is to come, and rounds up.
+std::string took_text(double seconds)
+{
+    return seconds < 9.95 ? fixed(seconds, 1) + " s" : clock_text(std::round(seconds));
 }
 
 double fraction_of(const progress_state& state)
@@ -81,7 +90,7 @@ std::string tail_text(const progress_state& state, std::optional<double> per_sec
         const double elapsed = seconds_f{state.elapsed}.count();
         if (elapsed > 0 && state.done != 0)
             text += ' ' + rate_text(static_cast<double>(state.done) / elapsed);
-        return text += " in " + clock_text(elapsed);
+        return text += " in " + took_text(elapsed);
     }
     if (per_second && *per_second > 0) {
         text += ' ' + rate_text(*per_second);

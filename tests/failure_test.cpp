@@ -24,8 +24,12 @@ struct facts {
     int pid = 0;
     unsigned attempts = 0;
     std::chrono::nanoseconds elapsed{0};
+    cofork::limited limit = cofork::limited::none;
 
-    operator failure() const { return {kind, index, what, type, signal, exit_code, pid, attempts, elapsed, {}}; }
+    operator failure() const
+    {
+        return {kind, index, what, type, signal, exit_code, pid, attempts, elapsed, {}, 0, false, limit};
+    }
 };
 
 struct row {
@@ -67,6 +71,8 @@ TEST_CASE("a failure is described in one line, with all that is known of it", "[
          "item 0: timeout: it took longer than options::timeout; the worker was killed, worker 4711, after 2 s"},
         {{.kind = failure_kind::limit, .what = "std::bad_alloc", .type = "std::bad_alloc"},
          "item 0: limit: std::bad_alloc"},
+        {{.kind = failure_kind::limit, .what = "std::bad_alloc", .limit = cofork::limited::memory},
+         "item 0: limit (memory): std::bad_alloc"},
         {{.kind = failure_kind::limit, .signal = SIGKILL}, "item 0: limit: signal 9 (SIGKILL)"},
         {{.kind = failure_kind::protocol, .signal = SIGKILL},
          "item 0: protocol: the worker sent bytes that are not the protocol; it was killed"},

@@ -224,8 +224,8 @@ TEST_CASE("one bar serves one call after the other", "[progress]")
     all += terminal.written();
     const test::screen screen = test::show(all, 80);
     REQUIRE(screen.lines.size() == 5);
-    CHECK(screen.lines[0].ends_with("50/s in 0:02"));
-    CHECK(screen.lines[1].ends_with("50/s in 0:02"));
+    CHECK(screen.lines[0].ends_with("50/s in 2.0 s"));
+    CHECK(screen.lines[1].ends_with("50/s in 2.0 s"));
     CHECK(screen.lines[2].starts_with("1/100"));
     CHECK(screen.lines[3].starts_with("2/100"));
     CHECK(screen.lines[4].empty());

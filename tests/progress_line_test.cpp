@@ -43,10 +43,11 @@ TEST_CASE("a line leaves out what is not so or not known", "[progress]")
 TEST_CASE("the last line tells the time that it took, and the rate over all of it", "[progress]")
 {
     const progress_state state{.done = 10, .failed = 1, .total = 10, .elapsed = 4s, .finished = true};
-    CHECK(progress_log_line("", state, 99.0) == "10/10 100% 1 failed 2.5/s in 0:04");
+    CHECK(progress_log_line("", state, 99.0) == "10/10 100% 1 failed 2.5/s in 4.0 s");
     const progress_state again{.done = 10, .failed = 1, .retried = 3, .total = 10, .elapsed = 4s, .finished = true};
-    CHECK(progress_log_line("", again, 99.0) == "10/10 100% 1 failed 3 retried 2.5/s in 0:04");
-    CHECK(progress_log_line("", {.finished = true}, {}) == "0 done in 0:00");
+    CHECK(progress_log_line("", again, 99.0) == "10/10 100% 1 failed 3 retried 2.5/s in 4.0 s");
+    CHECK(progress_log_line("", {.finished = true}, {}) == "0 done in 0.0 s");
+    CHECK(progress_log_line("", {.done = 3, .elapsed = 75400ms, .finished = true}, {}).ends_with(" in 1:15"));
 }
 
 TEST_CASE("a hundred percent means all", "[progress]")

@@ -129,7 +129,9 @@ reply site::get(std::string_view target) const
 
     if (fs::is_directory(found, error)) {
         const fs::path below = found.lexically_relative(root_);
-        const std::string url = below == "." ? "/" : "/" + below.string() + "/";
+        std::string url = "/";
+        if (below != ".")
+            url.append(below.string()).append("/");
         if (!path->ends_with('/')) {
             reply moved = text_reply(301, "<!DOCTYPE html>\n<title>301 Moved</title>\n");
             moved.location = percent_encoded(url);

@@ -1,6 +1,7 @@
 // snippets: what README.md and docs/servers.md show in a line or two, made whole.
 //
-// Shows: parallel() with an item type and a result type of one's own; a pool for what strangers chose.
+// Shows: parallel() with an item type and a result type of one's own; stream(), as results come; a pool for what strangers
+// chose.
 // Ends with 0 when the answers are right, and with 77 where this machine has no strict sandbox.
 
 #include <cofork/cofork.hpp>
@@ -49,6 +50,19 @@ static bool can_read(const std::string& name)
     return std::ifstream{name}.is_open();
 }
 
+static asio::awaitable<std::size_t> words_in(const std::vector<std::string>& documents)
+{
+    std::size_t words = 0;
+    auto pages = cofork::stream(parse, documents, {.timeout = 2s, .delivery = cofork::order::finished});
+    while (auto next = co_await pages.next()) {
+        if (next->outcome)
+            words += next->outcome->words;
+        else
+            std::cerr << describe(next->outcome.error()) << '\n'; // of documents[next->index]
+    }
+    co_return words;
+}
+
 static asio::awaitable<void> parse_all(bool& right)
 {
     const std::vector<std::string> documents{"One", "Two and more", ""};
@@ -56,6 +70,8 @@ static asio::awaitable<void> parse_all(bool& right)
     std::vector<page> pages = co_await cofork::parallel(parse, documents);
 
     right = pages == std::vector<page>{{"One", 0}, {"Two", 2}, {"", 0}};
+    const std::size_t words = co_await words_in(documents);
+    right = right && words == 2;
     std::cout << "parallel: " << (right ? "right" : "wrong") << '\n';
 }
 
