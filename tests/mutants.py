@@ -80,7 +80,7 @@ MUTANTS = {
     "blame-the-first": (
         "the first item of a batch fails, whether or not it was running",
         [("lib/link_end.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = held_.empty() ? 0 : 1;")],
-        ["fault_death"],
+        ["fault_death", "fault_kill"],
     ),
     "run-again": (
         "an item that was running when its worker died is started again",
