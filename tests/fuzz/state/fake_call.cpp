@@ -196,10 +196,8 @@ std::size_t fake_call::room(std::size_t chosen_window)
 
 bool fake_call::over_when_idle()
 {
-    if (!stream_)
-        return true;
-    starved_ = !waiting_;
-    const bool nobody_pushes = waiting_ && unread_ == 0;
+    starved_ = stream_ && !waiting_;
+    const bool nobody_pushes = !stream_ || (waiting_ && unread_ == 0);
     ended_with_ = nobody_pushes ? std::optional{available_} : std::nullopt;
     return nobody_pushes;
 }
