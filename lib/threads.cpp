@@ -46,7 +46,7 @@ std::string_view read_file(int directory, const std::string& name, char (&into)[
 }
 
 /// Reads a thread's line of proc_pid_stat(5): "tid (name) state ppid pgrp session tty tpgid flags ...".
-bool is_one(std::string_view stat, threads_that count)
+bool is_counted(std::string_view stat, threads_that count)
 {
     constexpr unsigned exiting = 0x4;    // PF_EXITING of linux/sched.h: set before the kernel wakes who joins it
     constexpr unsigned io_worker = 0x10; // PF_IO_WORKER, Linux 5.12: such a thread has its name only once it has run
@@ -55,8 +55,8 @@ bool is_one(std::string_view stat, threads_that count)
     if (name == stat.npos || name_end == stat.npos)
         return false; // the thread ended since it was listed
     const std::string_view named = stat.substr(name + 1);
-    const bool rings = named.starts_with("iou-"); // iou-wrk-*, iou-sqp-*: threads of the process since Linux 5.12
-    if (rings && count == threads_that::can_hold_a_lock)
+    // iou-wrk-*, iou-sqp-*: threads of the process since Linux 5.12
+    if (count == threads_that::can_hold_a_lock && named.starts_with("iou-"))
         return false;
     std::string_view rest = stat.substr(name_end + 1);
     for (int field = 3; field < 9; ++field)
@@ -92,7 +92,7 @@ std::optional<unsigned> count_other_threads(const char* task_directory, threads_
         if (entry->d_name[0] == '.' || entry->d_name == self)
             continue;
         char line[512];
-        others += is_one(read_file(::dirfd(directory.get()), std::string{entry->d_name} + "/stat", line), count);
+        others += is_counted(read_file(::dirfd(directory.get()), std::string{entry->d_name} + "/stat", line), count);
     }
     return others;
 }

@@ -4,6 +4,7 @@
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/shared.hpp"
+#include "support/streams.hpp"
 
 #include <cofork/error.hpp>
 #include <cofork/feed.hpp>
@@ -11,7 +12,6 @@
 #include <cofork/pool.hpp>
 #include <cofork/stream.hpp>
 
-#include <asio/bind_executor.hpp>
 #include <asio/co_spawn.hpp>
 #include <asio/detached.hpp>
 
@@ -25,6 +25,8 @@
 #include <unistd.h>
 
 using namespace std::chrono_literals;
+using test::answer;
+using test::into;
 
 namespace {
 
@@ -48,22 +50,6 @@ asio::awaitable<std::multiset<int>> crawl(cofork::feed<int> frontier, int limit,
         }
     }
     co_return seen;
-}
-
-struct answer {
-    bool came = false;
-    std::exception_ptr error;
-    std::optional<cofork::indexed<int>> next;
-};
-
-auto into(asio::io_context& context, answer& a)
-{
-    a = {};
-    return asio::bind_executor(context, [&a](std::exception_ptr e, std::optional<cofork::indexed<int>> next) {
-        a.came = true;
-        a.error = e;
-        a.next = std::move(next);
-    });
 }
 
 } // namespace

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Keeps the direction of dependencies between the rooms of the library (DESIGN.md draws it).
+"""Keeps the order of the tree: which room of the library may include which (DESIGN.md draws it), that the build forgets no
+file, and that none is longer than one idea.
 
 usage: layering.py SOURCE_ROOT    complains about the tree, one line per fault
        layering.py --self-test    feeds itself bad trees and complains about what it does not notice

@@ -1,5 +1,6 @@
 // How a pool's workers come, stay and go.
 
+#include "support/errors.hpp"
 #include "support/faults.hpp"
 
 #include <cofork/error.hpp>
@@ -16,6 +17,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using Catch::Matchers::ContainsSubstring;
+using test::error_of;
 
 struct board {
     std::atomic<int> inits;
@@ -60,18 +62,6 @@ int slow_pid(int item)
 std::set<int> distinct(const std::vector<int>& pids)
 {
     return {pids.begin(), pids.end()};
-}
-
-template <typename Call>
-std::error_code error_of(asio::io_context& context, Call call)
-{
-    try {
-        (void)test::run(context, std::move(call));
-        return {};
-    }
-    catch (const std::system_error& e) {
-        return e.code();
-    }
 }
 
 } // namespace

@@ -1,6 +1,7 @@
 // workers = 0: the same contract, in this process.
 
 #include "support/catch.hpp"
+#include "support/errors.hpp"
 #include "support/leaves_nothing.hpp"
 #include "support/run.hpp"
 #include "support/work.hpp"
@@ -24,22 +25,11 @@
 
 using namespace std::chrono_literals;
 using cofork::failure_kind;
+using test::error_of;
 
 namespace {
 
 constexpr cofork::options serially{.workers = 0};
-
-template <typename Call>
-std::error_code error_of(Call call)
-{
-    try {
-        test::run(std::move(call));
-    }
-    catch (const std::system_error& e) {
-        return e.code();
-    }
-    return {};
-}
 
 } // namespace
 

@@ -30,9 +30,10 @@ struct answer {
     std::optional<cofork::indexed<int>> next;
 };
 
-/// next() with a plain handler, its answer kept.
+/// next() with a plain handler, its answer kept in place of an earlier one.
 inline auto into(asio::io_context& context, answer& a)
 {
+    a = {};
     return asio::bind_executor(context, [&a](std::exception_ptr e, std::optional<cofork::indexed<int>> next) {
         a.came = true;
         a.error = e;
