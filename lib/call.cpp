@@ -248,16 +248,15 @@ std::size_t call::queued() const noexcept
     return items;
 }
 
-std::optional<failure> call::value(const item_run& run, byte_view result, const attempt_facts& by)
+call::delivered call::values(std::uint64_t first, const result_run& results, int pid)
 {
     try {
-        job_->deliver(run.first, result);
-        ended(event_kind::finish, run, by, nullptr);
-        settled();
-        return {};
+        const std::uint32_t count = job_->deliver(first, results);
+        settled(count);
+        return {count, {}};
     }
-    catch (...) { // a failure takes longer to make than a trivial result to take
-        return undecodable(by.pid);
+    catch (...) {
+        return {0, undecodable(pid)};
     }
 }
 
@@ -284,7 +283,7 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
     why.index = one.first;
     why.attempts = one.attempt + 1;
     if (stopping_) { // it was killed because the call ends, or ended while it did
-        ended(event_kind::finish, one, by, &why);
+        ended(event_kind::finish, one.first, one.attempt, by, &why);
         return settled(failure_kind::cancelled);
     }
     try {
@@ -293,12 +292,12 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
     }
     catch (...) {
         stop(std::current_exception(), cancel_mode::kill);
-        ended(event_kind::finish, one, by, &why);
+        ended(event_kind::finish, one.first, one.attempt, by, &why);
         return settled(why.kind);
     }
     try {
         if (why.attempts < options_.attempts && again_allowed(why)) {
-            ended(event_kind::retry, one, by, &why);
+            ended(event_kind::retry, one.first, one.attempt, by, &why);
             ++progress_.retried;
             if (counts_)
                 ++counts_->retried;
@@ -306,7 +305,7 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
             give_back(std::move(one));
             return;
         }
-        ended(event_kind::finish, one, by, &why);
+        ended(event_kind::finish, one.first, one.attempt, by, &why);
         settled(why.kind);
         const bool go_on = job_->deliver(why);
         if (!go_on)
@@ -330,7 +329,7 @@ void call::is_slow(const slow_item& which) noexcept
 
 void call::settled(failure_kind failed) noexcept
 {
-    settled();
+    settled(1);
     ++progress_.failed;
     if (counts_)
         ++counts_->failed[failed];

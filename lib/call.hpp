@@ -72,9 +72,18 @@ public:
 
     // What came of it.
 
-    /// Takes an encoded result of the first item of `run`. What kept it from being decoded is a failure of the item, and
-    /// for failed() to tell.
-    std::optional<failure> value(const item_run& run, byte_view result, const attempt_facts& by);
+    /// What came of results.
+    struct delivered {
+        std::uint32_t count = 0;            ///< have become values
+        std::optional<failure> undecodable; ///< why the first did not; it is for failed() to tell
+    };
+    /// Takes the encoded results of the items from `first` on, up to one that it cannot.
+    delivered values(std::uint64_t first, const result_run& results, int pid);
+    /// Counts and tells an attempt that has become a value.
+    void succeeded(std::uint64_t index, std::uint32_t attempt, const attempt_facts& by)
+    {
+        ended(event_kind::finish, index, attempt, by, nullptr);
+    }
     /// An attempt failed: `why` lacks index and attempts. Starts the item again or ends it.
     void failed(item_run one, failure why, const attempt_facts& by);
     /// To those who listen. `e` lacks what concerns this call.
@@ -135,26 +144,26 @@ private:
     std::size_t batch_limit(unsigned workers, bool alone);
     std::optional<std::size_t> remaining() const;
     bool again_allowed(const failure& why) const noexcept;
-    void settled() noexcept
+    void settled(std::uint32_t items) noexcept
     {
-        --running_;
-        --unsettled_;
-        ++progress_.done;
+        running_ -= items;
+        unsettled_ -= items;
+        progress_.done += items;
         if (counts_)
-            ++counts_->done;
+            counts_->done += items;
     }
     void settled(failure_kind failed) noexcept;
     /// An attempt is over.
-    void ended(event_kind what, const item_run& one, const attempt_facts& by, const failure* why)
+    void ended(event_kind what, std::uint64_t index, std::uint32_t attempt, const attempt_facts& by, const failure* why)
     {
         if (counts_) {
             counts_->run.add(by.ran_class);
             counts_->last_run_class = by.ran_class;
         }
         if (measured_)
-            tell_end(what, one, by, why);
+            tell_end(what, index, attempt, by, why);
     }
-    void tell_end(event_kind what, const item_run& one, const attempt_facts& by, const failure* why);
+    void tell_end(event_kind what, std::uint64_t index, std::uint32_t attempt, const attempt_facts& by, const failure* why);
 
     std::shared_ptr<job> job_;
     std::uint64_t number_;

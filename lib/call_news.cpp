@@ -37,15 +37,16 @@ void call::tell(event e) noexcept
         counts_->listener(e);
 }
 
-void call::tell_end(event_kind what, const item_run& one, const attempt_facts& by, const failure* why)
+void call::tell_end(
+    event_kind what, std::uint64_t index, std::uint32_t attempt, const attempt_facts& by, const failure* why)
 {
     event e;
     e.kind = what;
     e.at = by.ended;
     e.worker = by.worker;
     e.pid = by.pid;
-    e.index = one.first;
-    e.attempt = one.attempt + 1;
+    e.index = index;
+    e.attempt = attempt + 1;
     e.why = why;
     e.ran = by.ran;
     e.cpu = by.cpu;

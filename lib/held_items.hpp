@@ -22,6 +22,7 @@ public:
     const std::shared_ptr<call>& owner() const noexcept { return empty() ? nobody_ : batches_.front().owner; }
     /// Precondition: !empty().
     item_run& first() noexcept { return batches_.front().items; }
+    const item_run& first() const noexcept { return batches_.front().items; }
 
     void add(std::shared_ptr<call> owner, item_run items)
     {
@@ -29,14 +30,14 @@ public:
         batches_.push_back({std::move(owner), std::move(items)});
     }
 
-    /// Of the first item. Precondition: !empty().
-    void drop_first() noexcept
+    /// Of the first `n`. Precondition: they are of one batch.
+    void drop(std::uint32_t n) noexcept
     {
-        --count_;
-        if (first().count == 1)
+        count_ -= n;
+        if (first().count == n)
             batches_.pop_front();
         else
-            first().pass(1);
+            first().pass(n);
     }
 
     /// Index and earlier attempts of the item behind `n` others.

@@ -88,9 +88,7 @@ catch (const std::bad_alloc&) {
 
 const char* inbox::parse(byte_view bytes) noexcept
 try {
-    return parser_.feed(
-        bytes, next_, [this] { return user_.max_result(); },
-        [this](const reply_header& header, byte_view payload) { return user_.take_reply(header, payload); });
+    return parser_.feed(bytes, [this] { return user_.next(); }, [this](const reply_run& run) { return user_.take_replies(run); });
 }
 catch (const std::bad_alloc&) {
     return "no memory for its reply";

@@ -15,10 +15,10 @@ namespace cofork::detail {
 
 class inbox_user {
 public:
-    /// Of the item that is answered next.
-    virtual std::uint64_t max_result() const noexcept = 0;
-    /// Returns whether to go on: after false nothing more is read.
-    virtual bool take_reply(const reply_header& header, byte_view payload) = 0;
+    /// What may come now.
+    virtual next_replies next() const noexcept = 0;
+    /// Returns whether to go on: after false nothing more is read. Those that it takes for answers it counts by answered(n).
+    virtual bool take_replies(const reply_run& run) = 0;
 
 protected:
     ~inbox_user() = default;
@@ -41,11 +41,8 @@ public:
 
     /// Items that were answered so far: the sequence of the next reply.
     std::uint32_t answered() const noexcept { return next_; }
-    /// The reply that is being taken counts as none, and as none before it did.
-    void begin() noexcept { next_ = 0; }
-    void refuse() noexcept { --next_; }
-    /// An item gets no reply any more.
-    void skip() noexcept { ++next_; }
+    /// So many more items are, or get no reply any more.
+    void answered(std::uint32_t n) noexcept { next_ += n; }
 
     /// Bytes that came by the pipe.
     std::uint64_t position() const noexcept { return pipe_position_; }

@@ -147,13 +147,15 @@ void link::harvest() noexcept
         distrust(wrong);
 }
 
-std::uint64_t link::max_result() const noexcept
+next_replies link::next() const noexcept
 {
     if (held_.empty())
-        return 0;
+        return {inbox_.answered(), 0, 1};
     const call& owner = *held_.owner();
     const std::uint64_t most = owner.opts().max_result;
-    return owner.measured() ? most + std::min<std::uint64_t>(sizeof(item_usage), ~most) : most;
+    if (owner.measured())
+        return {inbox_.answered(), most + std::min<std::uint64_t>(sizeof(item_usage), ~most), 1};
+    return {inbox_.answered(), most, held_.first().count};
 }
 
 void link::distrust(const char* why) noexcept
@@ -164,7 +166,6 @@ void link::distrust(const char* why) noexcept
 
 bool link::reject(const char* why) noexcept
 {
-    inbox_.refuse();
     distrust(why);
     return false;
 }
@@ -176,7 +177,6 @@ bool link::take_introduction(const reply_header& header, byte_view payload)
         ready_ = true;
         if (payload.size() == sizeof note_)
             note_ = load<ready_note>(payload.data());
-        inbox_.begin();
         tell_spawn();
         return true;
     }
@@ -184,31 +184,38 @@ bool link::take_introduction(const reply_header& header, byte_view payload)
     if (!said)
         return reject("malformed report of an exception");
     unfit_ = said->what;
-    inbox_.begin();
     return true;
 }
 
-bool link::take_reply(const reply_header& header, byte_view payload)
+bool link::take_replies(const reply_run& run)
 {
+    const reply_header& header = run.header;
     const bool introduces = header.kind == reply_kind::ready || header.kind == reply_kind::unfit;
     if (introduces == ready_)
         return reject(ready_ ? "says again that it begins" : "reply before it was ready");
     if (introduces)
-        return take_introduction(header, payload);
-    bool finished = has_finished(header.sequence);
-    if (!finished) {
+        return take_introduction(header, run.payload());
+    const auto since = [&](std::uint32_t seen) { return static_cast<std::int32_t>(seen - header.sequence); };
+    const auto wanted = static_cast<std::int32_t>(run.count);
+    if (since(finished_seen_) < wanted)
         look_at_progress();
-        finished = has_finished(header.sequence);
-    }
-    const std::uint32_t ahead = started_seen_ - header.sequence;
-    if (held_.empty() || ahead == 0 || ahead > held_.count())
+    if (held_.empty() || since(started_seen_) <= 0 || started_seen_ - header.sequence > held_.count())
         return reject("reply for an item that it has not started");
     // It says so before it answers. Else it could answer, go on running, and hold up what it is given next.
-    if (!finished)
-        return reject("reply for an item that it has not finished");
+    const std::int32_t finished = std::min({since(finished_seen_), since(started_seen_), wanted});
+    if (finished > 0 && !take_answers(run, static_cast<std::uint32_t>(finished)))
+        return false;
+    return finished == wanted || reject("reply for an item that it has not finished");
+}
+
+/// The first `count` of them.
+bool link::take_answers(const reply_run& run, std::uint32_t count)
+{
+    const reply_header& header = run.header;
+    byte_view payload = run.payload();
     call& owner = *held_.owner(); // held until its last item is dropped, and by the dispatcher until we leave
     attempt_facts by{slot_, pid(), header.ran};
-    terms_.counts->received += sizeof header + payload.size();
+    terms_.counts->received += count * run.stride();
     if (owner.measured() && !take_usage(payload, by))
         return reject("reply without what its item has used");
     std::optional<report> said;
@@ -222,11 +229,31 @@ bool link::take_reply(const reply_header& header, byte_view payload)
         owner.started(*last);
     if (said)
         owner.failed(pop_front(), thrown(header.kind, *said), by);
-    else if (auto undecodable = owner.value(held_.first(), payload, by))
-        owner.failed(pop_front(), std::move(*undecodable), by);
     else
-        drop_front();
+        take_values(run, {payload.data(), payload.size(), run.stride(), count}, by);
     return !distrusted_;
+}
+
+/// Of one batch.
+void link::take_values(const reply_run& run, const result_run& results, attempt_facts by)
+{
+    call& owner = *held_.owner();
+    for (std::uint32_t done = 0; done < results.count && !distrusted_;) {
+        const auto [first, attempt] = std::pair{held_.first().first, held_.first().attempt};
+        auto [count, undecodable] = owner.values(first, results.behind(done), by.pid);
+        for (std::uint32_t i = 0; i < count; ++i) {
+            by.ran_class = run.ran(done + i);
+            owner.succeeded(first + i, attempt, by);
+        }
+        if (count > 0)
+            drop_front(count);
+        if (undecodable) {
+            by.ran_class = run.ran(done);
+            owner.failed(pop_front(), std::move(*undecodable), by);
+            count = 1;
+        }
+        done += count;
+    }
 }
 
 /// Replies come many at a time, and the page's line of memory is the worker's: each look at it costs both of us.
@@ -255,15 +282,17 @@ failure link::thrown(reply_kind kind, const report& said) const
 item_run link::pop_front() noexcept
 {
     item_run one = held_.first().copy_front(1);
-    drop_front();
+    drop_front(1);
     return one;
 }
 
-void link::drop_front() noexcept
+/// Of one batch. They have an answer, or get none any more.
+void link::drop_front(std::uint32_t items) noexcept
 {
-    if (held_.first().count == 1)
+    if (held_.first().count == items)
         measure(*held_.owner());
-    held_.drop_first();
+    held_.drop(items);
+    inbox_.answered(items);
 }
 
 /// A batch is done: what its items cost decides how many go into the next.

@@ -148,9 +148,11 @@ private:
     void write_more();
     void wrote_one();
     bool reject(const char* why) noexcept;
-    std::uint64_t max_result() const noexcept override;
+    next_replies next() const noexcept override;
     bool take_introduction(const reply_header& header, byte_view payload);
-    bool take_reply(const reply_header& header, byte_view payload) override;
+    bool take_replies(const reply_run& run) override;
+    bool take_answers(const reply_run& run, std::uint32_t count);
+    void take_values(const reply_run& run, const result_run& results, attempt_facts by);
     failure thrown(reply_kind kind, const report& said) const;
     bool take_usage(byte_view& payload, attempt_facts& by) const noexcept;
     attempt_facts lost(const failure& why) const noexcept;
@@ -175,9 +177,8 @@ private:
     void tell_starts(std::uint32_t until) noexcept;
     void tell_start(const item_run& one, std::uint32_t which, call& owner) noexcept;
     item_run pop_front() noexcept;
-    void drop_front() noexcept;
+    void drop_front(std::uint32_t items) noexcept;
     void look_at_progress() noexcept;
-    bool has_finished(std::uint32_t sequence) const noexcept { return static_cast<std::int32_t>(finished_seen_ - sequence) >= 1; }
 
     nursery_client* nursery_;
     link_user* user_;                             // null once the owner is gone

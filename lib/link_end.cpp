@@ -81,11 +81,11 @@ void link::judge() noexcept
     if (n == 0)
         tell_crash(nullptr, nullptr);
     for (; n > 0; --n) {
-        const bool is_target = inbox_.answered() == target_sequence_;
+        const std::uint32_t which = inbox_.answered();
+        const bool is_target = which == target_sequence_;
         const std::shared_ptr<call> owner = held_.owner();
         const item_run one = pop_front();
-        tell_start(one, inbox_.answered(), *owner);
-        inbox_.skip();
+        tell_start(one, which, *owner);
         failure why = blame({end_, reason_, detail_, terms_.rules, std::chrono::seconds{note_.cpu_seconds}}, page_, pid(), is_target);
         why.index = one.first;
         why.attempts = one.attempt + 1;

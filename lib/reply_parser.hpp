@@ -3,6 +3,7 @@
 
 #include "frame.hpp"
 #include "growing_bytes.hpp"
+#include "reply_run.hpp"
 
 #include <cofork/detail/job.hpp>
 
@@ -10,44 +11,50 @@
 
 namespace cofork::detail {
 
+/// What a stream may bring next.
+struct next_replies {
+    std::uint32_t sequence;
+    std::uint64_t max_result; ///< bytes
+    std::uint32_t most;       ///< so many may be taken at once
+};
+
 /// The replies of one worker. After an error it must not be fed the same stream again: the worker cannot be trusted any
 /// further.
 class reply_parser {
 public:
-    /// Passes every whole reply in `bytes`, together with what is left of earlier ones, to
-    /// `take(reply_header, payload)`, which returns whether to go on. `max_result` bounds the next reply and is
-    /// asked again for each. Returns what is wrong with the stream, or null. Throws std::bad_alloc.
-    template <typename MaxResult, typename Take>
-    const char* feed(byte_view bytes, std::uint32_t& next, MaxResult&& max_result, Take&& take)
+    /// Passes the whole replies in `bytes`, together with what is left of earlier ones, to `take(reply_run)`, which returns
+    /// whether to go on. `next()` says what may come, and is asked before each run. Returns what is wrong with the stream, or
+    /// null. Throws std::bad_alloc.
+    template <typename Next, typename Take>
+    const char* feed(byte_view bytes, Next&& next, Take&& take)
     {
         position_ += bytes.size();
         while (!bytes.empty() || complete()) {
             if (part_.size() > 0 || bytes.size() < sizeof(reply_header)) {
-                if (const char* const wrong = complete_part(bytes, next, max_result))
+                if (const char* const wrong = complete_part(bytes, next))
                     return wrong;
                 if (!complete())
                     return nullptr;
-                const auto header = load<reply_header>(part_.data());
-                ++next;
-                settled_ += sizeof header + header.size;
-                const bool go_on = take(header, byte_view{part_.data() + sizeof header, header.size});
+                const reply_run one = first_run({part_.data(), part_.size()}, 1);
+                settled_ += one.bytes();
+                const bool go_on = take(one);
                 part_.clear();
                 if (!go_on)
                     return nullptr;
                 continue;
             }
+            const next_replies expected = next();
             const auto header = load<reply_header>(bytes.data());
-            if (const char* const wrong = wrong_with(header, next, max_result()))
+            if (const char* const wrong = wrong_with(header, expected.sequence, expected.max_result))
                 return wrong;
             if (bytes.size() - sizeof header < header.size) {
                 part_.append(bytes);
                 return nullptr;
             }
-            ++next;
-            const byte_view payload = bytes.subspan(sizeof header, header.size);
-            bytes = bytes.subspan(sizeof header + header.size);
-            settled_ += sizeof header + header.size;
-            if (!take(header, payload))
+            const reply_run run = first_run(bytes, expected.most);
+            bytes = bytes.subspan(run.bytes());
+            settled_ += run.bytes();
+            if (!take(run))
                 return nullptr;
         }
         return nullptr;
@@ -94,14 +101,16 @@ private:
         return sizeof(reply_header) + load<reply_header>(part_.data()).size - part_.size();
     }
 
-    template <typename MaxResult>
-    const char* complete_part(byte_view& bytes, std::uint32_t next, MaxResult&& max_result)
+    template <typename Next>
+    const char* complete_part(byte_view& bytes, Next&& next)
     {
         if (part_.size() < sizeof(reply_header)) {
             move_in(bytes, sizeof(reply_header) - part_.size());
             if (part_.size() < sizeof(reply_header))
                 return nullptr;
-            if (const char* const wrong = wrong_with(load<reply_header>(part_.data()), next, max_result()))
+            const next_replies expected = next();
+            const auto header = load<reply_header>(part_.data());
+            if (const char* const wrong = wrong_with(header, expected.sequence, expected.max_result))
                 return wrong;
         }
         move_in(bytes, missing());

@@ -27,7 +27,7 @@ struct endless_job final : cofork::detail::job {
     }
     std::size_t room(std::size_t) override { return space; }
     bool over_when_idle() override { return false; }
-    void deliver(std::uint64_t, cofork::detail::byte_view) override {}
+    std::uint32_t deliver(std::uint64_t, const cofork::detail::result_run& results) override { return results.count; }
     bool deliver(cofork::failure) override { return true; }
     void finish(std::exception_ptr) noexcept override {}
     void abandon() noexcept override {}

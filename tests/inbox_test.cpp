@@ -25,13 +25,15 @@ struct scene final : inbox_user {
     byte_buffer written; // by the worker, from the page on
     std::uint32_t answers = 0;
     std::uint32_t taken = 0;
+    std::uint32_t most = 2; // at once
 
-    std::uint64_t max_result() const noexcept override { return 1 << 20; }
-    bool take_reply(const reply_header& header, byte_view payload) override
+    next_replies next() const noexcept override { return {replies.answered(), 1 << 20, most}; }
+    bool take_replies(const reply_run& run) override
     {
-        CHECK(header.sequence == taken);
-        CHECK(payload.size() == header.size);
-        ++taken;
+        CHECK(run.count <= most);
+        for (std::uint32_t i = 0; i < run.count; ++i)
+            CHECK(run.header.sequence + i == taken++);
+        replies.answered(run.count);
         return true;
     }
 

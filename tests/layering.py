@@ -62,7 +62,8 @@ ROOMS = {
     "transport": "channel owned_fd ring",
     "nursery_client": "copied_descriptor crash_handler nursery nursery_protocol owned_fd page process worker_life",
     # what decides in the parent
-    "reply_parser": "frame growing_bytes",
+    "reply_run": "frame",
+    "reply_parser": "frame growing_bytes reply_run",
     "report": "frame",
     "item_run": "frame",
     "current_failure": "frame",

@@ -38,23 +38,33 @@ byte_buffer stream_of(const std::vector<std::size_t>& sizes)
 {
     byte_buffer stream;
     for (std::uint32_t i = 0; i < sizes.size(); ++i)
-        append(stream, {reply_magic, reply_kind::value, 0, i, sizes[i]}, payload_of(sizes[i], i));
+        append(stream, {reply_magic, reply_kind::value, static_cast<std::uint8_t>(i), i, sizes[i]}, payload_of(sizes[i], i));
     return stream;
 }
 
 struct reader {
     reply_parser parser;
-    std::uint32_t next = 0;
     std::vector<byte_buffer> got;
+    std::vector<std::uint8_t> ran;
+    std::uint32_t longest_run = 0;
     std::uint64_t max_result = most;
+    std::uint32_t at_once = 3;
     std::size_t stop_after = std::numeric_limits<std::size_t>::max();
 
     const char* feed(byte_view bytes)
     {
-        return parser.feed(bytes, next, [this] { return max_result; }, [this](const reply_header& header, byte_view payload) {
-            CHECK(header.sequence == got.size());
-            CHECK(header.size == payload.size());
-            got.emplace_back(payload.begin(), payload.end());
+        const auto next = [this] {
+            return next_replies{static_cast<std::uint32_t>(got.size()), max_result, at_once};
+        };
+        return parser.feed(bytes, next, [this](const reply_run& run) {
+            CHECK(run.header.sequence == got.size());
+            REQUIRE(run.count <= at_once);
+            longest_run = std::max(longest_run, run.count);
+            for (std::uint32_t i = 0; i < run.count; ++i) {
+                const byte_view payload = run.results()[i];
+                got.emplace_back(payload.begin(), payload.end());
+                ran.push_back(run.ran(i));
+            }
             return got.size() < stop_after;
         });
     }
@@ -79,8 +89,10 @@ struct reader {
     void check(const std::vector<std::size_t>& sizes) const
     {
         REQUIRE(got.size() == sizes.size());
-        for (std::uint32_t i = 0; i < sizes.size(); ++i)
+        for (std::uint32_t i = 0; i < sizes.size(); ++i) {
             CHECK(got[i] == payload_of(sizes[i], i));
+            CHECK(ran[i] == i);
+        }
     }
 };
 
@@ -88,7 +100,7 @@ struct reader {
 
 TEST_CASE("replies come out the same however their bytes are cut", "[reply_parser][F6]")
 {
-    const std::vector<std::size_t> sizes{0, 1, 40, 0, 0, 15, 16, 17, 300, 0};
+    const std::vector<std::size_t> sizes{0, 1, 40, 0, 0, 15, 15, 15, 15, 16, 17, 300, 0};
     const byte_buffer stream = stream_of(sizes);
     SECTION("at any one place")
     {
@@ -134,7 +146,6 @@ TEST_CASE("a part of a reply is nothing", "[reply_parser][F6]")
         reader r;
         CHECK(r.feed(byte_view{stream}.first(size)) == nullptr);
         CHECK(r.got.empty());
-        CHECK(r.next == 0);
     }
 }
 
@@ -208,5 +219,44 @@ TEST_CASE("whoever takes replies may stop between two of them", "[reply_parser]"
     r.stop_after = 2;
     CHECK(r.feed(stream_of({1, 2, 3})) == nullptr);
     CHECK(r.got.size() == 2);
-    CHECK(r.next == 2);
+}
+
+TEST_CASE("values of one size are taken together, as many as may be, and what lies behind them is told all the same", "[reply_parser]")
+{
+    const std::vector<std::size_t> sizes{8, 8, 8, 8, 8, 4, 4, 8};
+    const byte_buffer good = stream_of(sizes);
+    reader r;
+    CHECK(r.feed(good) == nullptr);
+    CHECK(r.longest_run == r.at_once);
+    r.check(sizes);
+
+    reader all;
+    all.at_once = 100;
+    CHECK(all.feed(good) == nullptr);
+    CHECK(all.longest_run == 5);
+    all.check(sizes);
+
+    const std::size_t stride = sizeof(reply_header) + 8;
+    for (std::size_t byte = 0; byte < sizeof(reply_header); ++byte) {
+        if (byte == offsetof(reply_header, ran))
+            continue;
+        CAPTURE(byte);
+        byte_buffer bad = good;
+        bad[2 * stride + byte] ^= std::byte{0x80};
+        const bool only_longer = byte == offsetof(reply_header, size) || byte == offsetof(reply_header, size) + 1;
+        reader until;
+        CHECK((until.feed(bad) == nullptr) == only_longer); // then the rest of it has not come
+        CHECK(until.got.size() == 2);
+    }
+}
+
+TEST_CASE("a report between values is none of them", "[reply_parser]")
+{
+    byte_buffer stream = stream_of({8, 8});
+    append(stream, {reply_magic, reply_kind::threw, 2, 2, 8}, payload_of(8, 2));
+    append(stream, {reply_magic, reply_kind::value, 3, 3, 8}, payload_of(8, 3));
+    reader r;
+    CHECK(r.feed(stream) == nullptr);
+    CHECK(r.longest_run == 2);
+    r.check({8, 8, 8, 8});
 }

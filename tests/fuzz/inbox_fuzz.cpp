@@ -14,18 +14,20 @@ using namespace fuzz;
 
 class reader final : public inbox_user {
 public:
-    explicit reader(const limits& most) : most_{most} {}
+    reader(const limits& most, const page_view& page) : replies{page, *this}, most_{most} {}
 
-    std::uint64_t max_result() const noexcept override { return most_.of(got_.count); }
-    bool take_reply(const reply_header& header, byte_view payload) override
+    next_replies next() const noexcept override { return most_.next(got_.count); }
+    bool take_replies(const reply_run& run) override
     {
         demand(!refused, "nothing is taken after a refusal");
-        got_.add(header, payload, most_);
+        got_.add(run, most_);
+        replies.answered(run.count);
         return true;
     }
     const taken& got() const noexcept { return got_; }
 
     bool refused = false;
+    inbox replies;
 
 private:
     const limits& most_;
@@ -90,21 +92,21 @@ public:
 
     void read(std::size_t most)
     {
-        const auto space = inbox_.space();
+        const auto space = reader_.replies.space();
         demand(!space.empty(), "there is always room for a read");
         const std::size_t n = std::min({most, pipe_.size() - read_, space.size()});
         if (n == 0 || reader_.refused)
             return;
         std::copy_n(pipe_.begin() + static_cast<std::ptrdiff_t>(read_), n, space.begin());
         read_ += n;
-        heard(inbox_.arrived(n));
-        demand(inbox_.position() == read_, "every byte of the pipe was counted");
+        heard(reader_.replies.arrived(n));
+        demand(reader_.replies.position() == read_, "every byte of the pipe was counted");
     }
 
     void look()
     {
         if (!reader_.refused)
-            heard(inbox_.look_into_page());
+            heard(reader_.replies.look_into_page());
     }
 
     /// It has died: what is left is read, then its page.
@@ -113,7 +115,7 @@ public:
         while (!reader_.refused && read_ < pipe_.size())
             read(pipe_.size());
         look();
-        demand(inbox_.answered() == reader_.got().count, "answers are counted");
+        demand(reader_.replies.answered() == reader_.got().count, "answers are counted");
         if (honest_) {
             demand(!reader_.refused, "an honest worker is believed");
             demand(reader_.got().count == added_, "what a worker has finished is not lost, and not taken twice");
@@ -138,8 +140,7 @@ private:
     std::shared_ptr<shared_pages> pages_ = std::make_shared<shared_pages>(1);
     page_view view_{pages_, 0};
     page& page_ = *pages_->get();
-    reader reader_{most_};
-    inbox inbox_{view_, reader_};
+    reader reader_{most_, view_};
     byte_buffer pipe_;
     std::size_t read_ = 0;    // by the parent
     std::size_t held_ = 0;    // in the page

@@ -39,12 +39,16 @@ public:
     {
         const std::uint32_t before = got_.count;
         got_.wrong = parser_.feed(
-            bytes, next_, [this] { return most_.of(got_.count); },
-            [this](const reply_header& header, byte_view payload) {
-                got_.add(header, payload, most_);
+            bytes,
+            [this] {
+                next_replies next = most_.next(got_.count);
+                next.most = std::min(next.most, stop_ - got_.count);
+                return next;
+            },
+            [this](const reply_run& run) {
+                got_.add(run, most_);
                 return got_.count < stop_;
             });
-        demand(next_ == got_.count, "the next sequence is the number of replies");
         demand(got_.count >= before, "replies are only added");
         over_ = got_.wrong || got_.count >= stop_;
     }
@@ -83,7 +87,6 @@ private:
     const limits& most_;
     std::uint32_t stop_;
     reply_parser parser_;
-    std::uint32_t next_ = 0;
     taken got_;
     bool over_ = false;
 };

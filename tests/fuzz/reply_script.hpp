@@ -5,6 +5,7 @@
 #include "input.hpp"
 
 #include "frame.hpp"
+#include "reply_parser.hpp"
 
 #include <cofork/detail/job.hpp>
 
@@ -15,17 +16,21 @@ namespace fuzz {
 
 using namespace cofork::detail;
 
-/// options::max_result of the call that the n-th reply is for: it may be another call's each time.
+/// options::max_result of the call that the n-th reply is for: each batch may be another call's.
 struct limits {
     std::array<std::uint64_t, 4> each;
+    std::uint32_t batch;
 
     explicit limits(input& from)
     {
         // From nothing to more than fits into an address space.
         for (auto& m : each)
             m = (std::uint64_t{1} << from.below(64)) - 1;
+        batch = 1 + static_cast<std::uint32_t>(std::popcount(each[0])) % 8; // asks for nothing: older inputs mean the same
     }
-    std::uint64_t of(std::size_t n) const noexcept { return each[n % each.size()]; }
+    std::uint64_t of(std::uint32_t n) const noexcept { return each[n / batch % each.size()]; }
+    /// What a link would say when it has `n` replies.
+    next_replies next(std::uint32_t n) const noexcept { return {n, of(n), batch - n % batch}; }
 };
 
 /// The replies that were taken from a stream, in few bytes.
@@ -54,6 +59,15 @@ struct taken {
         }
         ++count;
         bytes += sizeof header + header.size;
+    }
+
+    void add(const reply_run& run, const limits& most)
+    {
+        demand(run.count >= 1 && run.count <= most.next(count).most, "no more replies are taken at once than may be");
+        for (std::uint32_t i = 0; i < run.count; ++i) {
+            const std::byte* const at = run.at + i * run.stride();
+            add(load<reply_header>(at), {at + sizeof(reply_header), run.header.size}, most);
+        }
     }
 
     friend bool operator==(const taken&, const taken&) = default;

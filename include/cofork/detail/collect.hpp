@@ -32,12 +32,12 @@ public:
     bool over_when_idle() const noexcept { return true; }
 
     void expect(std::size_t items) { reserve_for(values_, items); }
-    void value(std::size_t index, R value)
+    void make_room(std::size_t items)
     {
-        if (index >= values_.size())
-            values_.resize(index + 1);
-        values_[index] = std::move(value);
+        if (items > values_.size())
+            values_.resize(items);
     }
+    void value(std::size_t index, R value) { values_[index] = std::move(value); }
     bool failed(failure) const noexcept { return false; }
 
     void finish(std::exception_ptr why) noexcept
@@ -93,17 +93,23 @@ public:
     bool over_when_idle() const noexcept { return true; }
 
     void expect(std::size_t items) { reserve_for(outcomes_, items); }
+    void make_room(std::size_t items)
+    {
+        if (items > outcomes_.size())
+            outcomes_.resize(items);
+    }
     template <typename... Value>
     void value(std::size_t index, Value... value)
     {
-        slot(index).emplace(std::move(value)...);
+        outcomes_[index].emplace(std::move(value)...);
     }
     bool failed(failure why)
     {
-        slot(why.index).emplace(std::move(why));
+        make_room(why.index + 1);
+        outcomes_[why.index].emplace(std::move(why));
         return true;
     }
-    void overtaken(std::size_t items) { outcomes_.resize(std::max(items, outcomes_.size())); }
+    void overtaken(std::size_t items) { make_room(items); }
 
     void finish(std::exception_ptr why) noexcept
     {
@@ -117,13 +123,6 @@ public:
     void abandon() noexcept { handler_.reset(); }
 
 private:
-    std::optional<outcome<R>>& slot(std::size_t index)
-    {
-        if (index >= outcomes_.size())
-            outcomes_.resize(index + 1);
-        return outcomes_[index];
-    }
-
     static failure not_done(std::size_t index, const std::error_code& code)
     {
         const bool nobody = code == errc::spawn_failed || code == errc::boot_failed || code == errc::nursery_lost;

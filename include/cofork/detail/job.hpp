@@ -19,6 +19,18 @@ namespace cofork::detail {
 using byte_view = std::span<const std::byte>;
 using byte_buffer = std::vector<std::byte>;
 
+/// Encoded results of consecutive items, all of one size, one every `stride` bytes.
+struct result_run {
+    const std::byte* first;
+    std::size_t size;
+    std::size_t stride;
+    std::uint32_t count;
+
+    byte_view operator[](std::size_t i) const noexcept { return {first + i * stride, size}; }
+    /// Without the first `n`.
+    result_run behind(std::uint32_t n) const noexcept { return {first + n * stride, size, stride, count - n}; }
+};
+
 /// Items as they travel, but for large blocks, which stay where they are. What has such a block is the last item.
 struct encoded_items {
     byte_buffer bytes;
@@ -81,8 +93,9 @@ public:
     /// Nothing runs and pull() said `later`: whether the call is over.
     virtual bool over_when_idle() = 0;
 
-    /// Takes a result. Throws decode_error when its bytes are not a value.
-    virtual void deliver(std::uint64_t index, byte_view result) = 0;
+    /// Takes the results of the items from `first` on; returns how many it took before one that it could not. Throws when that
+    /// is the first one: decode_error when its bytes are not a value. Precondition: there is one.
+    virtual std::uint32_t deliver(std::uint64_t first, const result_run& results) = 0;
     /// Takes a failure. Returns whether the call goes on.
     virtual bool deliver(failure why) = 0;
 

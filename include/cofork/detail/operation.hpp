@@ -23,6 +23,7 @@ namespace cofork::detail {
 ///     room, idle_is_over      as job::room, job::over_when_idle
 ///     value, failed, finish, abandon
 ///     expect(n)               optional: as many outcomes will come, as far as that is known, or fewer
+///     make_room(n)            optional: before values of indices below n
 ///     overtaken(n)            optional: the call ended early and had n items, as far as that is known
 template <typename Task, typename Sink>
 class task_job final : public job {
@@ -101,15 +102,22 @@ public:
     std::size_t room(std::size_t window) override { return sink_.room(window); }
     bool over_when_idle() override { return sink_.over_when_idle(); }
 
-    void deliver(std::uint64_t index, byte_view bytes) override
+    std::uint32_t deliver(std::uint64_t first, const result_run& results) override
     {
         prepare();
-        if constexpr (std::is_void_v<result>) {
-            decode_result<void>(bytes);
-            sink_.value(static_cast<std::size_t>(index));
+        const auto index = static_cast<std::size_t>(first);
+        std::uint32_t taken = 0;
+        try {
+            if constexpr (requires { sink_.make_room(index); })
+                sink_.make_room(index + results.count);
+            for (; taken < results.count; ++taken)
+                deliver_one(index + taken, results[taken]);
         }
-        else
-            sink_.value(static_cast<std::size_t>(index), decode_result<result>(bytes));
+        catch (...) {
+            if (taken == 0)
+                throw;
+        }
+        return taken;
     }
     bool deliver(failure why) override
     {
@@ -133,6 +141,16 @@ private:
             return task_.pull(out);
         else
             return task_.source().pull(out);
+    }
+
+    void deliver_one(std::size_t index, byte_view bytes)
+    {
+        if constexpr (std::is_void_v<result>) {
+            decode_result<void>(bytes);
+            sink_.value(index);
+        }
+        else
+            sink_.value(index, decode_result<result>(bytes));
     }
 
     void prepare()

@@ -216,7 +216,15 @@ void fake_call::settle(std::uint64_t index)
     waiting_ = false;
 }
 
-void fake_call::deliver(std::uint64_t index, byte_view result)
+std::uint32_t fake_call::deliver(std::uint64_t first, const result_run& results)
+{
+    const auto count = static_cast<std::uint32_t>(1 + first % results.count); // what is left is offered again
+    for (std::uint32_t i = 0; i < count; ++i)
+        deliver_one(first + i, results[i]);
+    return count;
+}
+
+void fake_call::deliver_one(std::uint64_t index, byte_view result)
 {
     if (result.size() < sizeof(fake_result))
         throw cofork::decode_error{"not a result"};

@@ -56,7 +56,7 @@ public:
     pulled pull(encoded_items& out) override;
     std::size_t room(std::size_t chosen_window) override;
     bool over_when_idle() override;
-    void deliver(std::uint64_t index, byte_view result) override;
+    std::uint32_t deliver(std::uint64_t first, const result_run& results) override;
     bool deliver(cofork::failure why) override;
     void finish(std::exception_ptr why) noexcept override;
     void abandon() noexcept override;
@@ -74,6 +74,7 @@ private:
 
     void choose(input& from);
     void on_error(const cofork::failure& why);
+    void deliver_one(std::uint64_t index, byte_view result);
     void settle(std::uint64_t index);
     void check_failure(const item& one, const cofork::failure& why) const;
     item& at(std::uint64_t index);
