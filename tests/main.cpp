@@ -57,11 +57,16 @@ bool all_skipped(const Catch::Totals& totals)
 #endif
 
 bool nothing_but_skips = false;
+bool nothing_at_all = false; // a filter that no test case has
 
 struct skip_listener : listener {
     using listener::listener;
 
-    void testRunEnded(const Catch::TestRunStats& stats) override { nothing_but_skips = all_skipped(stats.totals); }
+    void testRunEnded(const Catch::TestRunStats& stats) override
+    {
+        nothing_but_skips = all_skipped(stats.totals);
+        nothing_at_all = stats.totals.testCases.total() == 0;
+    }
 };
 
 CATCH_REGISTER_LISTENER(skip_listener)
@@ -75,5 +80,5 @@ int main(int argc, char** argv)
     const int result = Catch::Session{}.run(argc, argv);
     if (nothing_but_skips)
         return exit_skipped;
-    return result == 0 ? 0 : 1;
+    return result == 0 && !nothing_at_all ? 0 : 1;
 }

@@ -8,6 +8,8 @@ Prints, for each mutant, which test caught it and after how long. Exits with 1 w
 """
 
 import argparse
+import json
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +21,7 @@ from pathlib import Path
 # A test that has not ended by then has noticed, too.
 LIMIT = 60
 
-# name: (what is broken, [(file, what is there, what comes in its place)], the programs that may notice)
+# name: (what is broken, [(file, what is there, what comes in its place)], the tests that may notice)
 MUTANTS = {
     "no-length-cap": (
         "a reply may claim any length",
@@ -122,14 +124,14 @@ def restore(before):
 
 
 def check(root):
-    for _, edits, programs in MUTANTS.values():
+    for _, edits, tests in MUTANTS.values():
         for name, old, _ in edits:
             found = (root / name).read_text().count(old)
             if found != 1:
                 sys.exit(f"mutants: {name} holds {found} times, not once: {old.strip()}")
-        for program in programs:
-            if not (root / "tests" / f"{program}_test.cpp").exists():
-                sys.exit(f"mutants: there is no test {program}")
+        for test in tests:
+            if not (root / "tests" / f"{test}_test.cpp").exists():
+                sys.exit(f"mutants: there is no test {test}")
     print(f"{len(MUTANTS)} mutants can be planted")
 
 
@@ -137,40 +139,49 @@ def run(command, **more):
     return subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)
 
 
-def build(folder, programs, jobs):
-    built = run(["ninja", "-C", folder, "-j", str(jobs)] + [f"tests/{p}_test" for p in programs])
+def commands(folder):
+    """How each test is run, and so in which program it is: {name: command}. One transport stands for both."""
+    told = run(["meson", "introspect", "--tests", folder])
+    if told.returncode != 0:
+        sys.exit(f"mutants: {told.stdout}")
+    return {t["name"].removesuffix("-ring"): t["cmd"] for t in json.loads(told.stdout)}
+
+
+def build(folder, tests, jobs):
+    programs = {os.path.relpath(command[0], folder) for command in tests}
+    built = run(["ninja", "-C", folder, "-j", str(jobs), *sorted(programs)])
     if built.returncode != 0:
         sys.exit(f"mutants: it does not compile\n{built.stdout}")
 
 
-def first_to_notice(folder, programs):
-    """(test case, seconds), or nothing."""
+def first_to_notice(tests):
+    """(test case, seconds), or nothing. `tests`: {name: command}."""
     began = time.monotonic()
-    for program in programs:
+    for name, command in tests.items():
         for transport in ("ring", "reactor"):
             environment = {"COFORK_TRANSPORT": transport, "PATH": "/usr/bin:/bin"}
             try:
-                told = run([folder / f"tests/{program}_test", "--abort"], env=environment, timeout=LIMIT)
+                told = run([*command, "--abort"], env=environment, timeout=LIMIT)
             except subprocess.TimeoutExpired:
-                return f"{program}: does not end", LIMIT
+                return f"{name}: does not end", LIMIT
             if told.returncode != 0:
                 named = re.search(r"^-{20,}\n(.+)\n(?:.*\n)*?-{20,}$", told.stdout, re.MULTILINE)
                 what = named.group(1) if named else told.stdout.strip().splitlines()[-1:]
-                return f"{program} ({transport}): {what}", time.monotonic() - began
+                return f"{name} ({transport}): {what}", time.monotonic() - began
     return None
 
 
 def hunt(copy, folder, names, jobs):
     survivors = []
-    everything = sorted({p for name in names for p in MUTANTS[name][2]})
     run(["meson", "setup", folder, copy, "-Dexamples=false", "-Doptimization=1"], check=True)
+    how = commands(folder)
     print("building the library as it is", flush=True)
-    build(folder, everything, jobs)
+    build(folder, [how[test] for name in names for test in MUTANTS[name][2]], jobs)
     for name in names:
-        about, edits, programs = MUTANTS[name]
+        about, edits, tests = MUTANTS[name]
         before = plant(copy, edits)
-        build(folder, programs, jobs)
-        noticed = first_to_notice(folder, programs)
+        build(folder, [how[test] for test in tests], jobs)
+        noticed = first_to_notice({test: how[test] for test in tests})
         restore(before)
         if noticed:
             print(f"caught    {name}: {about}\n          {noticed[0]}, after {noticed[1]:.1f} s", flush=True)

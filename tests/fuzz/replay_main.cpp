@@ -19,9 +19,9 @@ bool replay(const std::filesystem::path& file)
         return false;
     }
     const std::vector<char> text{std::istreambuf_iterator<char>{in}, {}};
-    const std::vector<std::uint8_t> bytes{text.begin(), text.end()};
+    const std::vector<std::uint8_t> content{text.begin(), text.end()};
     std::fprintf(stderr, "%s\n", file.c_str()); // before it runs: it may be the last line
-    LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+    LLVMFuzzerTestOneInput(content.data(), content.size());
     return true;
 }
 

@@ -20,10 +20,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr auto limit = test::forks_are_slow ? 400ms : 100ms;
+constexpr auto time_limit = test::forks_are_slow ? 400ms : 100ms;
 constexpr std::uint64_t longest_item = 45'000'000; // ns; whoever takes 50 ms is in time
 
-std::string enlist_and_work(const item& i)
+std::string enlist_and_wait(const item& i)
 {
     enlist();
     note_start(i);
@@ -34,7 +34,7 @@ std::string enlist_and_work(const item& i)
     return result;
 }
 
-std::vector<item> make_items(std::uint64_t seed, std::size_t count)
+std::vector<item> items_to_signal(std::uint64_t seed, std::size_t count)
 {
     std::vector<item> items(count);
     for (std::size_t i = 0; i < count; ++i) {
@@ -64,7 +64,7 @@ void call(std::uint64_t seed, std::size_t count, bool in_pool, unsigned attempts
 {
     const test::leaves_nothing nothing;
     const keep_crew crew_is_known;
-    const std::vector<item> items = make_items(seed, count);
+    const std::vector<item> items = items_to_signal(seed, count);
     const ledger starts{items.size()};
     const keep_books open{starts};
     audit outcomes{items, starts, attempts, by_a_signal};
@@ -75,13 +75,13 @@ void call(std::uint64_t seed, std::size_t count, bool in_pool, unsigned attempts
     test::helper_process killer{[&] { kill_at_random(::getppid(), how); }};
     asio::io_context context{1};
     const cofork::options options{
-        .workers = 4, .timeout = limit, .delivery = cofork::order::finished, .attempts = attempts};
+        .workers = 4, .timeout = time_limit, .delivery = cofork::order::finished, .attempts = attempts};
     std::optional<cofork::pool> pool;
     if (in_pool)
         pool.emplace(context, cofork::pool_options{.workers = 4});
     {
-        auto results = pool ? cofork::stream(*pool, enlist_and_work, items, options)
-                            : cofork::stream(context.get_executor(), enlist_and_work, items, options);
+        auto results = pool ? cofork::stream(*pool, enlist_and_wait, items, options)
+                            : cofork::stream(context.get_executor(), enlist_and_wait, items, options);
         test::run(context, outcomes.drain(results), 24h); // the watchdog ends a hang
     }
     killer.end();

@@ -109,15 +109,15 @@ void blow(const gust& g)
 }
 
 /// Under AddressSanitizer a worker takes longer to begin than it has to live.
-constexpr std::uint64_t slower = test::forks_are_slow ? 8 : 1;
+constexpr std::uint64_t slowness = test::forks_are_slow ? 8 : 1;
 
 } // namespace
 
 void kill_storm(const settings& s)
 {
-    const std::uint64_t kills = s.amount(10'000 / static_cast<double>(slower), 5);
-    const std::uint64_t torn = s.amount(1'000 / static_cast<double>(slower));
-    const std::uint64_t items = s.amount(1'000'000 / static_cast<double>(slower));
+    const std::uint64_t kills = s.amount(10'000 / static_cast<double>(slowness), 5);
+    const std::uint64_t torn = s.amount(1'000 / static_cast<double>(slowness));
+    const std::uint64_t items = s.amount(1'000'000 / static_cast<double>(slowness));
     const std::size_t each = std::clamp<std::size_t>(items / 16, 2'000, 50'000);
     for (std::uint64_t n = 0; n < 4 || now->items < items || now->kills < kills || now->torn < torn; ++n) {
         gust g;
@@ -127,7 +127,7 @@ void kill_storm(const settings& s)
         g.in_pool = n % 2 == 0;
         g.attempts = n / 2 % 2 == 0 ? 1 : 50;
         g.delivery = n % 5 == 4 ? cofork::order::given : cofork::order::finished;
-        g.how = {mix(s.seed, n), 5'000'000 * slower, n % 4 == 3 ? 20u : 0u, true, {}};
+        g.how = {mix(s.seed, n), 5'000'000 * slowness, n % 4 == 3 ? 20u : 0u, true, {}};
         blow(g);
     }
     demand(now->kills >= kills, "kills >= " + std::to_string(kills));
@@ -136,7 +136,7 @@ void kill_storm(const settings& s)
 
 void faster_than_spawn(const settings& s)
 {
-    const std::uint64_t items = s.amount(100'000 / static_cast<double>(slower));
+    const std::uint64_t items = s.amount(100'000 / static_cast<double>(slowness));
     const std::size_t each = std::clamp<std::size_t>(items / 8, 500, 12'500);
     for (std::uint64_t n = 0; n < 2 || now->items < items; ++n) {
         gust g;
@@ -144,7 +144,7 @@ void faster_than_spawn(const settings& s)
         g.median_cost = 10'000;
         g.in_pool = n % 2 == 0;
         g.attempts = n / 2 % 2 == 0 ? 1 : 1000;
-        g.how = {mix(s.seed, n), 1'000'000 * slower, 0, false, {}};
+        g.how = {mix(s.seed, n), 1'000'000 * slowness, 0, false, {}};
         blow(g);
     }
     demand(now->kills > 0, "kills");

@@ -40,7 +40,7 @@ using namespace std::chrono_literals;
 /// never one item is begun, the crew waits for 10 ms up to 640 before the next: four seconds, and again from the start whenever
 /// an item was begun after all. Less than the watchdog's patience with a whole run.
 constexpr auto patience = 25s;
-constexpr auto soon = 2s; ///< where it may stand still
+constexpr auto standstill = 2s; ///< where it may stand still
 
 struct kind {
     system_call what;
@@ -97,14 +97,14 @@ bool out_of_memory(const fault& f)
 constexpr int items_of_a_call = 20;
 constexpr int dies = 7;
 constexpr int large = 11;
-constexpr int huge = 13; // has a mapping of its own, where that may fail
+constexpr int mapped = 13; // has a mapping of its own, where that may fail
 std::size_t huge_bytes = 0;
 
 std::string f(int x)
 {
     if (x == dies)
         ::kill(::getpid(), SIGKILL);
-    const std::size_t size = x == large ? 300'000 : x == huge ? huge_bytes : static_cast<std::size_t>(x);
+    const std::size_t size = x == large ? 300'000 : x == mapped ? huge_bytes : static_cast<std::size_t>(x);
     return std::string(size, static_cast<char>('a' + x));
 }
 
@@ -225,7 +225,7 @@ bool play_out(const fault& what, sums& all)
     const std::uint64_t before = now->complaints + now->wrong;
     test::helper_process process{[&] { subject{*plan}.run(); }};
     const bool spoils = out_of_memory(what);
-    const bool ended = test::eventually([&] { return has_ended(process.pid()); }, spoils ? soon : patience);
+    const bool ended = test::eventually([&] { return has_ended(process.pid()); }, spoils ? standstill : patience);
     if (!ended && !spoils) {
         ++now->hangs;
         show_family(process.pid());
