@@ -16,7 +16,7 @@ bool is_hex(char c)
     return std::isxdigit(static_cast<unsigned char>(c)) != 0;
 }
 
-std::string_view trimmed(std::string_view text)
+std::string_view without_space(std::string_view text)
 {
     constexpr std::string_view space = " \t\r\n\f";
     const auto first = text.find_first_not_of(space);
@@ -45,7 +45,7 @@ void append_encoded(std::string& out, char c)
 // inside are dropped, as browsers do: pages break long links over lines.
 std::string made_legal(std::string_view text)
 {
-    text = trimmed(text.substr(0, text.find('#')));
+    text = without_space(text.substr(0, text.find('#')));
     const std::size_t authority_end = end_of_authority(text);
     std::string out;
     for (std::size_t i = 0; i < text.size(); ++i) {

@@ -20,7 +20,7 @@ namespace {
 constexpr unsigned narrowest = 16, widest = 2048, usual = 320;
 constexpr std::string_view thumb_prefix = "/thumb/";
 
-response json(std::string text)
+response json_answer(std::string text)
 {
     return {.type = "application/json", .body = std::make_shared<const std::string>(std::move(text)),
             .fields = "Cache-Control: no-store\r\n"};
@@ -98,9 +98,9 @@ asio::awaitable<response> service::routed(const request& asked)
     if (asked.path == "/")
         co_return page();
     if (asked.path == "/state")
-        co_return json(seen_.state(pool_, counters_.requests()));
+        co_return json_answer(seen_.state(pool_, counters_.requests()));
     if (asked.path == "/photos")
-        co_return json(witness::names(photos_));
+        co_return json_answer(witness::names(photos_));
     if (asked.path == "/metrics")
         co_return metrics();
     if (asked.path == "/trace")
@@ -136,7 +136,7 @@ response service::trace() const
 {
     std::ostringstream out;
     seen_.write_trace(out);
-    response answer = json(out.str());
+    response answer = json_answer(out.str());
     answer.fields += "Content-Disposition: attachment; filename=\"trace.json\"\r\n";
     return answer;
 }
