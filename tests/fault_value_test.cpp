@@ -172,6 +172,39 @@ TEST_CASE("a result that cannot be encoded or decoded fails alone", "[fault][F27
     test::still_works(context, pool);
 }
 
+namespace {
+
+picky odd_among_many(int item)
+{
+    return {item, item % 7 == 3 || item % 7 == 4 ? picky::decode_throws_at_home : picky::none};
+}
+
+} // namespace
+
+TEST_CASE("results that cannot be decoded fail alone, however many others come with them", "[fault][F28]")
+{
+    const test::leaves_nothing nothing;
+    picky::home = ::getpid();
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    const auto all = test::run(context, cofork::try_parallel(pool, odd_among_many, test::numbers(700), {.chunk = 350}));
+    REQUIRE(all.size() == 700);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        CAPTURE(i);
+        REQUIRE(all[i].has_value() == (i % 7 != 3 && i % 7 != 4));
+        if (all[i])
+            REQUIRE(all[i]->value == static_cast<int>(i));
+        else
+            REQUIRE(all[i].error().index == i);
+    }
+    const auto stats = pool.stats();
+    CHECK(stats.done == 700);
+    CHECK(stats.failed[failure_kind::exception] == 200);
+    CHECK(stats.run.count == 700);
+    CHECK(stats.spawned == 1);
+    test::still_works(context, pool);
+}
+
 TEST_CASE("a worker that dies in an item's destructor harms no other item", "[fault][F19]")
 {
     const test::leaves_nothing nothing;

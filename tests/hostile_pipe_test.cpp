@@ -12,6 +12,7 @@
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <vector>
@@ -90,5 +91,42 @@ TEST_CASE("a worker that reads nothing any more does not keep the loop", "[hosti
     context.restart();
     context.run_for(test::long_enough);
     CHECK(context.stopped());
+    test::still_works(context, pool);
+}
+
+namespace {
+
+/// In one write, so that they may be taken together.
+int answers_for_all(int item)
+{
+    if (item > 0)
+        return 2 * item;
+    say_finished();
+    std::string bytes;
+    for (std::uint32_t i = 0; i < 4; ++i) {
+        auto header = reply(4);
+        header.sequence += i;
+        bytes.append(reinterpret_cast<const char*>(&header), sizeof header);
+        bytes.append("\x2a\0\0\0", 4);
+    }
+    send(bytes.data(), bytes.size());
+    test::hang();
+}
+
+} // namespace
+
+TEST_CASE("of answers that lie together those are believed whose items have begun and ended", "[hostile][F70][F71]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    const auto all = test::run(context, cofork::try_parallel(pool, answers_for_all, test::numbers(10), {.chunk = 10}));
+    REQUIRE(all.size() == 10);
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        REQUIRE(all[i].has_value());
+        CHECK(*all[i] == (i == 0 ? 42 : 2 * static_cast<int>(i)));
+    }
+    CHECK(pool.stats().done == 10);
+    CHECK(pool.stats().spawned == 2);
     test::still_works(context, pool);
 }
