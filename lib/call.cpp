@@ -283,8 +283,8 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
     why.index = one.first;
     why.attempts = one.attempt + 1;
     if (stopping_) { // it was killed because the call ends, or ended while it did
-        ended(event_kind::finish, one.first, one.attempt, by, &why);
-        return settled(failure_kind::cancelled);
+        settled(failure_kind::cancelled);
+        return ended(event_kind::finish, one.first, one.attempt, by, &why);
     }
     try {
         if (options_.on_error)
@@ -292,8 +292,8 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
     }
     catch (...) {
         stop(std::current_exception(), cancel_mode::kill);
-        ended(event_kind::finish, one.first, one.attempt, by, &why);
-        return settled(why.kind);
+        settled(why.kind);
+        return ended(event_kind::finish, one.first, one.attempt, by, &why);
     }
     try {
         if (why.attempts < options_.attempts && again_allowed(why)) {
@@ -305,8 +305,8 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
             give_back(std::move(one));
             return;
         }
-        ended(event_kind::finish, one.first, one.attempt, by, &why);
         settled(why.kind);
+        ended(event_kind::finish, one.first, one.attempt, by, &why);
         const bool go_on = job_->deliver(why);
         if (!go_on)
             stop(std::make_exception_ptr(item_error{std::move(why)}), cancel_mode::kill);

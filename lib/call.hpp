@@ -79,7 +79,7 @@ public:
     };
     /// Takes the encoded results of the items from `first` on, up to one that it cannot.
     delivered values(std::uint64_t first, const result_run& results, int pid);
-    /// Counts and tells an attempt that has become a value.
+    /// Of each that values() took: counts how long it ran, and tells.
     void succeeded(std::uint64_t index, std::uint32_t attempt, const attempt_facts& by)
     {
         ended(event_kind::finish, index, attempt, by, nullptr);

@@ -85,7 +85,7 @@ inline constexpr std::size_t max_report = sizeof(item_usage) + report_lead + max
 /// Beyond this no sum of sizes could be trusted, whatever options::max_result says.
 inline constexpr std::uint64_t longest_reply = std::uint64_t{1} << 60;
 
-/// What is wrong with a reply header, or null. `started` is the sequence that must come next.
+/// What is wrong with a reply header, or null. `next` is the sequence that must come.
 constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std::uint64_t max_result) noexcept
 {
     if (h.magic != reply_magic)

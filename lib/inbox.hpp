@@ -17,7 +17,7 @@ class inbox_user {
 public:
     /// What may come now.
     virtual next_replies next() const noexcept = 0;
-    /// Returns whether to go on: after false nothing more is read. Those that it takes for answers it counts by answered(n).
+    /// Returns whether to go on: after false nothing more is read. Those that it takes for answers it counts by pass().
     virtual bool take_replies(const reply_run& run) = 0;
 
 protected:
@@ -42,7 +42,7 @@ public:
     /// Items that were answered so far: the sequence of the next reply.
     std::uint32_t answered() const noexcept { return next_; }
     /// So many more items are, or get no reply any more.
-    void answered(std::uint32_t n) noexcept { next_ += n; }
+    void pass(std::uint32_t n) noexcept { next_ += n; }
 
     /// Bytes that came by the pipe.
     std::uint64_t position() const noexcept { return pipe_position_; }

@@ -195,17 +195,26 @@ bool link::take_replies(const reply_run& run)
         return reject(ready_ ? "says again that it begins" : "reply before it was ready");
     if (introduces)
         return take_introduction(header, run.payload());
-    const auto since = [&](std::uint32_t seen) { return static_cast<std::int32_t>(seen - header.sequence); };
-    const auto wanted = static_cast<std::int32_t>(run.count);
-    if (since(finished_seen_) < wanted)
-        look_at_progress();
-    if (held_.empty() || since(started_seen_) <= 0 || started_seen_ - header.sequence > held_.count())
+    if (held_.empty())
         return reject("reply for an item that it has not started");
-    // It says so before it answers. Else it could answer, go on running, and hold up what it is given next.
-    const std::int32_t finished = std::min({since(finished_seen_), since(started_seen_), wanted});
-    if (finished > 0 && !take_answers(run, static_cast<std::uint32_t>(finished)))
+    // It says that an item has ended before it answers. Else it could answer, go on running, and hold up what it is given next.
+    const auto wanted = static_cast<std::int32_t>(run.count);
+    const auto of_these = [&](std::uint32_t items) { return static_cast<std::int32_t>(items - header.sequence); };
+    const auto seen = [&] { return std::min({of_these(finished_seen_), of_these(started_seen_), wanted}); };
+    std::int32_t believed = seen(); // stays so, whatever has become of its page since then
+    bool begun = false;
+    if (believed < wanted) {
+        look_at_progress();
+        if (started_seen_ - header.sequence <= held_.count()) { // else it says that it has begun more than it holds
+            believed = std::max(believed, seen());
+            begun = of_these(started_seen_) > believed;
+        }
+    }
+    if (believed > 0 && !take_answers(run, static_cast<std::uint32_t>(believed)))
         return false;
-    return finished == wanted || reject("reply for an item that it has not finished");
+    if (believed >= wanted)
+        return true;
+    return reject(begun ? "reply for an item that it has not finished" : "reply for an item that it has not started");
 }
 
 /// The first `count` of them.
@@ -214,6 +223,8 @@ bool link::take_answers(const reply_run& run, std::uint32_t count)
     const reply_header& header = run.header;
     byte_view payload = run.payload();
     call& owner = *held_.owner(); // held until its last item is dropped, and by the dispatcher until we leave
+    if (header.kind == reply_kind::value && header.size > next().max_result) // the header came when another call's item was next
+        return reject("reply longer than allowed");
     attempt_facts by{slot_, pid(), header.ran};
     terms_.counts->received += count * run.stride();
     if (owner.measured() && !take_usage(payload, by))
@@ -227,8 +238,10 @@ bool link::take_answers(const reply_run& run, std::uint32_t count)
     tell_start(held_.first(), header.sequence, owner);
     if (const auto last = owner.gated() ? page_.last_start() : std::nullopt)
         owner.started(*last);
-    if (said)
-        owner.failed(pop_front(), thrown(header.kind, *said), by);
+    if (said) {
+        failure why = thrown(header.kind, *said); // before the item is taken: there may be no memory for it
+        owner.failed(pop_front(), std::move(why), by);
+    }
     else
         take_values(run, {payload.data(), payload.size(), run.stride(), count}, by);
     return !distrusted_;
@@ -241,12 +254,12 @@ void link::take_values(const reply_run& run, const result_run& results, attempt_
     for (std::uint32_t done = 0; done < results.count && !distrusted_;) {
         const auto [first, attempt] = std::pair{held_.first().first, held_.first().attempt};
         auto [count, undecodable] = owner.values(first, results.behind(done), by.pid);
+        if (count > 0)
+            drop_front(count); // before anybody hears of them, who may ask for numbers
         for (std::uint32_t i = 0; i < count; ++i) {
             by.ran_class = run.ran(done + i);
             owner.succeeded(first + i, attempt, by);
         }
-        if (count > 0)
-            drop_front(count);
         if (undecodable) {
             by.ran_class = run.ran(done);
             owner.failed(pop_front(), std::move(*undecodable), by);
@@ -292,7 +305,7 @@ void link::drop_front(std::uint32_t items) noexcept
     if (held_.first().count == items)
         measure(*held_.owner());
     held_.drop(items);
-    inbox_.answered(items);
+    inbox_.pass(items);
 }
 
 /// A batch is done: what its items cost decides how many go into the next.

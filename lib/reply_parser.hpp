@@ -23,8 +23,8 @@ struct next_replies {
 class reply_parser {
 public:
     /// Passes the whole replies in `bytes`, together with what is left of earlier ones, to `take(reply_run)`, which returns
-    /// whether to go on. `next()` says what may come, and is asked before each run. Returns what is wrong with the stream, or
-    /// null. Throws std::bad_alloc.
+    /// whether to go on. `next()` says what may come, and is asked when a header is there. Returns what is wrong with the
+    /// stream, or null. Throws std::bad_alloc.
     template <typename Next, typename Take>
     const char* feed(byte_view bytes, Next&& next, Take&& take)
     {

@@ -21,7 +21,6 @@ struct reply_run {
     std::size_t bytes() const noexcept { return count * stride(); }
     /// Of the first.
     byte_view payload() const noexcept { return {at + sizeof header, header.size}; }
-    result_run results() const noexcept { return {at + sizeof header, header.size, stride(), count}; }
     std::uint8_t ran(std::uint32_t i) const noexcept { return load<reply_header>(at + i * stride()).ran; }
 };
 

@@ -120,11 +120,12 @@ void serial::run_one(const item_run& one)
         why.elapsed = elapsed;
         return call_.failed(one, std::move(why), facts());
     }
-    auto taken = call_.values(one.first, {result_.data(), result_.size(), 0, 1}, ::getpid());
+    const attempt_facts by = facts(); // f has ended
+    auto taken = call_.values(one.first, {result_.data(), result_.size(), 0, 1}, by.pid);
     if (taken.undecodable)
-        call_.failed(one, std::move(*taken.undecodable), facts());
+        call_.failed(one, std::move(*taken.undecodable), by);
     else
-        call_.succeeded(one.first, one.attempt, facts());
+        call_.succeeded(one.first, one.attempt, by);
 }
 
 void serial::wait_until(clock::time_point when)

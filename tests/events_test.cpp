@@ -145,6 +145,27 @@ TEST_CASE("failures, second attempts, crashes and new workers are told", "[event
     }
 }
 
+TEST_CASE("the numbers that a listener asks for count what it has been told", "[events]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool* pool = nullptr;
+    std::uint64_t ends = 0;
+    const auto count = [&](const event& e) {
+        if (e.kind != event_kind::finish)
+            return;
+        ++ends;
+        CHECK(pool->stats().done == ends);
+        CHECK(pool->worker_states().at(0).done == ends);
+    };
+    cofork::pool its{context, {.workers = 1, .on_event = count}};
+    pool = &its;
+    const auto throws_fives = [](int i) { return i % 5 == 0 ? throw i : i; };
+    const auto all = test::run(context, cofork::try_parallel(its, throws_fives, test::numbers(40), {.chunk = 20}));
+    CHECK(all.size() == 40);
+    CHECK(ends == 40);
+}
+
 TEST_CASE("an idle worker that is killed from outside has crashed in no item", "[events]")
 {
     const test::leaves_nothing nothing;

@@ -33,7 +33,7 @@ struct scene final : inbox_user {
         CHECK(run.count <= most);
         for (std::uint32_t i = 0; i < run.count; ++i)
             CHECK(run.header.sequence + i == taken++);
-        replies.answered(run.count);
+        replies.pass(run.count);
         return true;
     }
 

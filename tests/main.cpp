@@ -57,7 +57,7 @@ bool all_skipped(const Catch::Totals& totals)
 #endif
 
 bool nothing_but_skips = false;
-bool nothing_at_all = false; // a filter that no test case has
+bool nothing_at_all = false; // no test case matches the filter
 
 struct skip_listener : listener {
     using listener::listener;

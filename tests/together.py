@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-INCLUDE = re.compile(r"^#include (?P<quoted>[<\"].+[>\"])$", re.MULTILINE)
+INCLUDE = re.compile(r"^#include (?P<quoted><[^>]+>|\"[^\"]+\")", re.MULTILINE)
 
 
 def together(files):

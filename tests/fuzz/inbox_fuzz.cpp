@@ -21,7 +21,7 @@ public:
     {
         demand(!refused, "nothing is taken after a refusal");
         got_.add(run, most_);
-        replies.answered(run.count);
+        replies.pass(run.count);
         return true;
     }
     const taken& got() const noexcept { return got_; }

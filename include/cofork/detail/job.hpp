@@ -93,8 +93,8 @@ public:
     /// Nothing runs and pull() said `later`: whether the call is over.
     virtual bool over_when_idle() = 0;
 
-    /// Takes the results of the items from `first` on; returns how many it took before one that it could not. Throws when that
-    /// is the first one: decode_error when its bytes are not a value. Precondition: there is one.
+    /// Takes the results of the items from `first` on; returns how many it took before one that it could not, which is offered
+    /// again. Throws when that is the first one: decode_error when its bytes are not a value. Precondition: results.count > 0.
     virtual std::uint32_t deliver(std::uint64_t first, const result_run& results) = 0;
     /// Takes a failure. Returns whether the call goes on.
     virtual bool deliver(failure why) = 0;

@@ -20,7 +20,7 @@ namespace cofork::detail {
 /// The job that a Task and a Sink make together. A Sink decides what becomes of outcomes:
 ///
 ///     bool keeps_failures     a range that throws is the failure of its next item, else it ends the call
-///     room, idle_is_over      as job::room, job::over_when_idle
+///     room, over_when_idle    as job::room, job::over_when_idle
 ///     value, failed, finish, abandon
 ///     expect(n)               optional: as many outcomes will come, as far as that is known, or fewer
 ///     make_room(n)            optional: before values of indices below n

@@ -68,11 +68,12 @@ public:
     void put(std::size_t index, outcome<R> o)
     {
         lock held{mutex_};
-        const std::size_t key = delivery_ == order::given ? index : arrivals_++;
+        const std::size_t key = delivery_ == order::given ? index : arrivals_;
         const std::size_t place = key - next_;
         if (outcomes_.size() <= place)
             outcomes_.resize(place + 1);
         outcomes_[place].emplace(indexed<R>{index, std::move(o)});
+        ++arrivals_;
         ++unread_;
         hand_over(held);
     }
