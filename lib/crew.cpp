@@ -7,6 +7,7 @@
 #include <cofork/error.hpp>
 
 #include <algorithm>
+#include <csignal>
 #include <system_error>
 #include <utility>
 
@@ -94,7 +95,7 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
         return l->on_refused();
     }
     ++ended_;
-    killed_ += l->killed() ? 1 : 0;
+    killed_ += l->killed() && report.code == CLD_KILLED && report.status == SIGKILL ? 1 : 0; // else it was faster
     cpu_ += std::chrono::nanoseconds{static_cast<std::int64_t>(report.cpu_ns)};
     peak_memory_ = std::max<std::size_t>(peak_memory_, report.peak_bytes);
     barren_ = l->began() ? 0 : barren_;

@@ -75,11 +75,14 @@ attempt_facts link::lost(const failure& why) const noexcept
     return by;
 }
 
-/// It has ended, in an item of `owner` or in none: tells those who listen, when nobody had asked it to end.
+/// It has ended, in an item of `owner` or in none: tells those who listen, when nobody had asked it to end, or
+/// only after it had died by itself: the news of that waits for the names of the crash.
 void link::tell_crash(const failure* why, call* owner) noexcept
 {
     const bool in_order = !why && end_ && end_->code == CLD_EXITED && end_->status == 0;
-    if (!end_ || end_->pid == 0 || killed() || retiring_ || in_order)
+    const bool by_itself = why && (why->kind == failure_kind::crashed || why->kind == failure_kind::limit);
+    const bool asked = killed() && !by_itself;
+    if (!end_ || end_->pid == 0 || asked || retiring_ || in_order)
         return;
     tally& counts = *terms_.counts;
     ++counts.crashed;

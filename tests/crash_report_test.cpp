@@ -315,3 +315,27 @@ TEST_CASE("a worker that had ended by itself when it was to be killed for its ti
     CHECK(kind_of(CLD_EXITED, 3) == failure_kind::crashed);
     CHECK(kind_of(CLD_KILLED, SIGKILL) == failure_kind::timeout);
 }
+
+// A worker that had crashed before its item's time was over, and was killed while the names of its crash were looked up, was
+// a crash in the failure and none in the events and the numbers.
+TEST_CASE("a crash is told as one, also when the item's time passes before its names are known", "[crash]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    std::size_t told = 0;
+    cofork::pool pool{context, {.workers = 1, .on_event = [&](const cofork::event& e) { told += e.kind == cofork::event_kind::crash; }}};
+    const auto crashes_after = [](int ms) {
+        std::this_thread::sleep_for(std::chrono::milliseconds{ms});
+        gives_up(0);
+        return 0;
+    };
+    std::size_t crashed = 0;
+    for (std::size_t n = 0; n < 8; ++n) {
+        const auto o = test::run(context, cofork::try_run(pool, crashes_after, 30, cofork::options{.timeout = 31ms + n * 1ms}));
+        REQUIRE(!o);
+        crashed += o.error().kind == failure_kind::crashed;
+        CHECK(told == crashed);
+        CHECK(pool.stats().crashed == crashed);
+        CHECK(pool.stats().killed == n + 1 - crashed);
+    }
+}

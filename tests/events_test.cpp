@@ -334,7 +334,7 @@ TEST_CASE("a trace is a JSON document with a slice for each item and a row for e
     cofork::trace trace;
     {
         cofork::pool pool{context, {.workers = 2, .on_event = std::ref(trace)}};
-        (void)test::run(context, cofork::try_parallel(pool, fails, test::numbers(12), {.timeout = 100ms, .name = "say \"hi\""}));
+        (void)test::run(context, cofork::try_parallel(pool, fails, test::numbers(12), {.timeout = short_time, .name = "say \"hi\""}));
     }
     std::ostringstream text;
     trace.write(text);
