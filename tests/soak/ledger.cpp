@@ -51,6 +51,7 @@ void note_start(const item& i)
 {
     entry& e = (*books)[i.index];
     e.pid = ::getpid();
+    e.began = clock_ns();
     ++e.starts;
 }
 

@@ -71,6 +71,7 @@ struct entry {
     std::atomic<std::uint32_t> starts;
     std::atomic<std::uint32_t> finishes;
     std::atomic<pid_t> pid; ///< of the worker that started it last
+    std::atomic<std::uint64_t> began; ///< on clock_ns(), the last start
 };
 
 using ledger = shared_array<entry>;
