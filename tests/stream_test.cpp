@@ -224,7 +224,7 @@ TEST_CASE("failures are outcomes of their items, and the stream goes on", "[stre
             test::hang();
         return x;
     };
-    auto results = cofork::stream(f, items, {.workers = 2, .timeout = 200ms});
+    auto results = cofork::stream(f, items, {.workers = 2, .timeout = test::forks_are_slow ? 1000ms : 200ms});
 
     const auto all = test::run(rest_of(results));
 

@@ -96,25 +96,27 @@ class started {
 public:
     started(asio::io_context& context, asio::awaitable<T> work) : context_{context}
     {
-        asio::co_spawn(context, detail::keep(std::move(work), answer_), [answer = answer_](std::exception_ptr error) {
-            answer->ended = true;
-            answer->error = error;
-        });
+        detail::spawn(context, detail::keep(std::move(work), state_, &value_), state_);
     }
+    started(const started&) = delete;
+    started& operator=(const started&) = delete;
+    ~started() { state_->abandoned = true; }
 
-    [[nodiscard]] bool ended() const { return answer_->ended; }
+    [[nodiscard]] bool ended() const { return state_->ended; }
 
     T finish()
     {
-        REQUIRE(run_until(context_, [this] { return answer_->ended; }));
-        if (answer_->error)
-            std::rethrow_exception(answer_->error);
-        return std::move(*answer_->value);
+        REQUIRE(run_until(context_, [this] { return state_->ended; }));
+        if (state_->error)
+            std::rethrow_exception(state_->error);
+        if constexpr (!std::is_void_v<T>)
+            return std::move(*value_);
     }
 
 private:
     asio::io_context& context_;
-    std::shared_ptr<detail::answer<T>> answer_ = std::make_shared<detail::answer<T>>();
+    std::shared_ptr<detail::spawned> state_ = std::make_shared<detail::spawned>();
+    std::optional<std::conditional_t<std::is_void_v<T>, char, T>> value_;
 };
 
 /// An exception of the program's own.

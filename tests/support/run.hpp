@@ -22,24 +22,51 @@ inline constexpr std::chrono::seconds long_enough{30};
 
 namespace detail {
 
-template <typename T>
-struct answer {
+struct spawned {
     bool ended = false;
     std::exception_ptr error;
-    std::optional<T> value;
+    bool abandoned = false; ///< nobody is there any more who wants the value
 };
 
 // A value of any type: co_spawn itself wants one that can be default-constructed.
 template <typename T>
-asio::awaitable<void> keep(asio::awaitable<T> work, std::shared_ptr<answer<T>> into)
+asio::awaitable<void> keep(asio::awaitable<T> work, std::shared_ptr<spawned> state, std::optional<T>* into)
 {
-    into->value.emplace(co_await std::move(work));
+    T value = co_await std::move(work);
+    if (!state->abandoned)
+        into->emplace(std::move(value));
 }
 
-inline asio::awaitable<void> keep(asio::awaitable<void> work, std::shared_ptr<answer<char>> into)
+inline asio::awaitable<void> keep(asio::awaitable<void> work, const std::shared_ptr<spawned>&, std::optional<char>*)
 {
-    co_await std::move(work);
-    into->value.emplace();
+    return work;
+}
+
+// Not a template: what Asio makes of a co_spawn is a fifth of what a test of one call takes to compile.
+inline void spawn(asio::io_context& context, asio::awaitable<void> work, std::shared_ptr<spawned> state)
+{
+    asio::co_spawn(context, std::move(work), [state = std::move(state)](std::exception_ptr error) {
+        state->ended = true;
+        state->error = error;
+    });
+}
+
+inline void drive(
+    asio::io_context& context, asio::awaitable<void> work, const std::shared_ptr<spawned>& state, std::chrono::nanoseconds limit)
+{
+    spawn(context, std::move(work), state);
+    const auto end = std::chrono::steady_clock::now() + limit;
+    context.restart();
+    while (!state->ended && context.run_one_until(end) != 0)
+        ;
+    state->abandoned = !state->ended;
+    if (!state->ended && context.stopped())
+        FAIL("the coroutine waits for something, and the context has nothing left that could wake it");
+    if (!state->ended)
+        FAIL("the coroutine has not ended within "
+             << std::chrono::duration_cast<std::chrono::milliseconds>(limit).count() << " ms");
+    if (state->error)
+        std::rethrow_exception(state->error);
 }
 
 } // namespace detail
@@ -52,26 +79,11 @@ inline asio::awaitable<void> keep(asio::awaitable<void> work, std::shared_ptr<an
 template <typename T>
 T run(asio::io_context& context, asio::awaitable<T> work, std::chrono::nanoseconds limit = long_enough)
 {
-    // Shared with the handler: when the test fails here, the coroutine outlives this frame.
-    const auto answer = std::make_shared<detail::answer<std::conditional_t<std::is_void_v<T>, char, T>>>();
-    asio::co_spawn(context, detail::keep(std::move(work), answer), [answer](std::exception_ptr error) {
-        answer->ended = true;
-        answer->error = error;
-    });
-
-    const auto end = std::chrono::steady_clock::now() + limit;
-    context.restart();
-    while (!answer->ended && context.run_one_until(end) != 0)
-        ;
-    if (!answer->ended && context.stopped())
-        FAIL("the coroutine waits for something, and the context has nothing left that could wake it");
-    if (!answer->ended)
-        FAIL("the coroutine has not ended within "
-             << std::chrono::duration_cast<std::chrono::milliseconds>(limit).count() << " ms");
-    if (answer->error)
-        std::rethrow_exception(answer->error);
+    const auto state = std::make_shared<detail::spawned>(); // shared: when the test fails here, the coroutine outlives this frame
+    std::optional<std::conditional_t<std::is_void_v<T>, char, T>> value;
+    detail::drive(context, detail::keep(std::move(work), state, &value), state, limit);
     if constexpr (!std::is_void_v<T>)
-        return std::move(*answer->value);
+        return std::move(*value);
 }
 
 /// The same on a context of its own.
