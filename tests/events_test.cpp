@@ -182,7 +182,7 @@ TEST_CASE("an idle worker that is killed from outside has crashed in no item", "
     const event crash = *std::ranges::find(events.all, event_kind::crash, &event::kind);
     CHECK(crash.pid == workers[0]);
     CHECK(crash.attempt == 0);
-    CHECK(crash.cpu >= 1ms);
+    CHECK(crash.cpu > 0ms); // its millisecond was the clock's, in which others may have had the processor
     CHECK(pool.stats().crashed == 1);
     CHECK(pool.stats().respawned == 1);
 }
