@@ -33,7 +33,7 @@ const std::byte* pattern()
     return reinterpret_cast<const std::byte*>(words.data() + ++calls % 1000);
 }
 
-/// Grows to `size` in steps, announced or not, and looks at each step that all is there.
+/// Grows to `size` in steps, announced or not, and looks whether all is there.
 void grow(growing_bytes& bytes, std::size_t size, std::size_t step, bool announced)
 {
     const std::byte* const all = pattern();

@@ -90,35 +90,6 @@ inline bool is_gone(pid_t pid)
     return state_of(pid) == '\0';
 }
 
-/// Starts `work` on `context`, for tests that do something while it runs; `finish` gives its value.
-template <typename T>
-class started {
-public:
-    started(asio::io_context& context, asio::awaitable<T> work) : context_{context}
-    {
-        detail::spawn(context, detail::keep(std::move(work), state_, &value_), state_);
-    }
-    started(const started&) = delete;
-    started& operator=(const started&) = delete;
-    ~started() { state_->abandoned = true; }
-
-    [[nodiscard]] bool ended() const { return state_->ended; }
-
-    T finish()
-    {
-        REQUIRE(run_until(context_, [this] { return state_->ended; }));
-        if (state_->error)
-            std::rethrow_exception(state_->error);
-        if constexpr (!std::is_void_v<T>)
-            return std::move(*value_);
-    }
-
-private:
-    asio::io_context& context_;
-    std::shared_ptr<detail::spawned> state_ = std::make_shared<detail::spawned>();
-    std::optional<std::conditional_t<std::is_void_v<T>, char, T>> value_;
-};
-
 /// An exception of the program's own.
 struct refused : std::runtime_error {
     using std::runtime_error::runtime_error;

@@ -51,39 +51,60 @@ inline void spawn(asio::io_context& context, asio::awaitable<void> work, std::sh
     });
 }
 
-inline void drive(
-    asio::io_context& context, asio::awaitable<void> work, const std::shared_ptr<spawned>& state, std::chrono::nanoseconds limit)
+inline void wait_for_end(asio::io_context& context, const spawned& state, std::chrono::nanoseconds limit)
 {
-    spawn(context, std::move(work), state);
     const auto end = std::chrono::steady_clock::now() + limit;
     context.restart();
-    while (!state->ended && context.run_one_until(end) != 0)
+    while (!state.ended && context.run_one_until(end) != 0)
         ;
-    state->abandoned = !state->ended;
-    if (!state->ended && context.stopped())
+    if (!state.ended && context.stopped())
         FAIL("the coroutine waits for something, and the context has nothing left that could wake it");
-    if (!state->ended)
+    if (!state.ended)
         FAIL("the coroutine has not ended within "
              << std::chrono::duration_cast<std::chrono::milliseconds>(limit).count() << " ms");
-    if (state->error)
-        std::rethrow_exception(state->error);
+    if (state.error)
+        std::rethrow_exception(state.error);
 }
 
 } // namespace detail
 
-/// Runs `work` on `context` until it has ended, and gives its value or throws what it threw. Other work of the context
-/// may be left over.
-///
-/// Fails the test when `limit` passes, or when the context runs out of work while `work` still waits. The coroutine
-/// then stays in the context, which destroys it.
+/// Starts `work` on `context`, for tests that do something while it runs; `finish` gives its value.
+template <typename T>
+class started {
+public:
+    started(asio::io_context& context, asio::awaitable<T> work) : context_{context}
+    {
+        detail::spawn(context, detail::keep(std::move(work), state_, &value_), state_);
+    }
+    started(const started&) = delete;
+    started& operator=(const started&) = delete;
+    ~started() { state_->abandoned = true; }
+
+    [[nodiscard]] bool ended() const { return state_->ended; }
+
+    /// Runs the context until `work` has ended, and gives its value or throws what it threw. Other work of the context may be
+    /// left over.
+    ///
+    /// Fails the test when `limit` passes, or when the context runs out of work while `work` still waits. The coroutine
+    /// then stays in the context, which destroys it.
+    T finish(std::chrono::nanoseconds limit = long_enough)
+    {
+        detail::wait_for_end(context_, *state_, limit);
+        if constexpr (!std::is_void_v<T>)
+            return std::move(*value_);
+    }
+
+private:
+    asio::io_context& context_;
+    std::shared_ptr<detail::spawned> state_ = std::make_shared<detail::spawned>(); // the coroutine may outlive us
+    std::optional<std::conditional_t<std::is_void_v<T>, char, T>> value_;
+};
+
+/// Runs `work` on `context` to its end: see started::finish.
 template <typename T>
 T run(asio::io_context& context, asio::awaitable<T> work, std::chrono::nanoseconds limit = long_enough)
 {
-    const auto state = std::make_shared<detail::spawned>(); // shared: when the test fails here, the coroutine outlives this frame
-    std::optional<std::conditional_t<std::is_void_v<T>, char, T>> value;
-    detail::drive(context, detail::keep(std::move(work), state, &value), state, limit);
-    if constexpr (!std::is_void_v<T>)
-        return std::move(*value);
+    return started<T>{context, std::move(work)}.finish(limit);
 }
 
 /// The same on a context of its own.
