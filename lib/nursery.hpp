@@ -24,7 +24,3 @@ struct nursery_setup {
 [[noreturn]] void nursery_main(const nursery_setup& setup) noexcept;
 
 } // namespace cofork::detail
-
-#if defined(ASIO_DETAIL_CONFIG_HPP) || defined(LIB_URING_H)
-#error "the child side must not depend on Asio or liburing"
-#endif

@@ -1,9 +1,8 @@
-#include "nursery.hpp" // first: it refuses to come after Asio
-
 #include "nursery_client.hpp"
 
 #include "copied_descriptor.hpp"
 #include "crash_handler.hpp"
+#include "nursery.hpp"
 #include "process.hpp"
 
 #include <asio/post.hpp>

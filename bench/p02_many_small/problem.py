@@ -6,6 +6,7 @@ from runner.plan import Case
 TITLE = "10,000 trivial items, warm pool of two workers"
 SERIES, UNIT = "total_ns", "us"
 LIMIT = "limit: batches by pipes"
+ACCOUNTED = "limit: the same, each item accounted for"
 THREADS = "std::thread pool, 512 items a task"
 CASE = "warm"
 
@@ -14,6 +15,7 @@ def cases(bench):
     rounds = ["--rounds", bench.size(15, 5)]
     found = [
         bench.program(LIMIT, "limit-batches", *rounds),
+        bench.program(ACCOUNTED, "limit-batches", "--accounted", 1, *rounds),
         *bench.cofork("p02_many_small-cofork", *rounds),
         bench.program("serial", "p02_many_small-serial", *rounds),
         bench.program(THREADS, "p02_many_small-thread_pool", "--chunk", 512, *rounds),
@@ -32,8 +34,9 @@ def cases(bench):
 def goals(r):
     seed = "ProcessPoolExecutor, as the seed"
     python = "CPython, serial"
+    between = [("hand-written, each item accounted for", ACCOUNTED)]
     return [
-        limit_goal("P2", "10,000 trivial items: over the limit", r, CASE, SERIES, LIMIT, 1.5),
+        limit_goal("P2", "10,000 trivial items: over the limit", r, CASE, SERIES, LIMIT, 1.5, between=between),
         limit_goal("P2", "10,000 trivial items: over a std::thread pool, 512 items a task", r, CASE, SERIES, THREADS, 1),
         limit_goal("P2", "10,000 trivial items: over a std::thread pool, an item a task", r, CASE, SERIES, "std::thread pool, an item a task", 1),
         at_least(

@@ -46,9 +46,11 @@ def _judge(problem, what, value, goal, unit, more, why, sign, good):
 RING, REACTOR = "cofork (ring)", "cofork (reactor)"
 
 
-def limit_goal(problem, what, results, case, series, limit, goal, q=0.5, ours=(RING, REACTOR)):
-    """How many times the time of `limit` cofork takes; judged on the ring, the reactor is told."""
+def limit_goal(problem, what, results, case, series, limit, goal, q=0.5, ours=(RING, REACTOR), between=()):
+    """How many times the time of `limit` cofork takes; judged on the ring, the reactor is told. `between`: contenders that do
+    more of what cofork has to, each with a word for it: how many times the limit they take."""
     value = results.ratio(case, ours[0], limit, series, q)
-    other = results.ratio(case, ours[1], limit, series, q)
-    more = f"reactor {number(other)}x" if other is not None else ""
+    told = [("reactor", results.ratio(case, ours[1], limit, series, q))]
+    told += [(word, results.ratio(case, name, limit, series, q)) for word, name in between]
+    more = ", ".join(f"{word} {number(ratio)}x" for word, ratio in told if ratio is not None)
     return at_most(problem, what, value, goal, more=more, why=results.why_missing(case, ours[0], limit))

@@ -63,11 +63,11 @@ constexpr std::chrono::seconds farewell{1};
 asio::awaitable<void> end_well(server& front, cofork::pool& pool, const settings& chosen)
 {
     const auto ex = co_await asio::this_coro::executor;
-    asio::signal_set stop{ex, SIGINT, SIGTERM};
-    co_await stop.async_wait(asio::use_awaitable);
+    asio::signal_set signals{ex, SIGINT, SIGTERM};
+    co_await signals.async_wait(asio::use_awaitable);
     std::cerr << "image_server: ending; once more to end at once" << std::endl;
     front.end_soon();
-    stop.async_wait([&](std::error_code ec, int) {
+    signals.async_wait([&](std::error_code ec, int) {
         if (ec)
             return;
         front.end_now();
@@ -87,7 +87,7 @@ asio::awaitable<void> end_well(server& front, cofork::pool& pool, const settings
     co_await front.ended();
     co_await pool.async_drain();
     grace.cancel();
-    stop.cancel();
+    signals.cancel();
 }
 
 void run(const settings& chosen)
