@@ -65,6 +65,11 @@ public:
     bool is_brief() const noexcept { return size_ == 1u && !options_.progress && !measured(); }
     /// Whether each item is to be measured, for those who listen to events.
     bool measured() const noexcept { return measured_; }
+    /// Whether it counts when each item begins: for its timeout, its gate, or those who are told.
+    bool must_be_exact() const noexcept
+    {
+        return measured_ || gated() || options_.timeout.count() > 0 || options_.slow.count() > 0;
+    }
     /// Items are on their way to a worker.
     void given(clock::time_point now) noexcept;
     /// An item is being started.

@@ -23,7 +23,8 @@ struct job_header {
     std::uint32_t magic;
     std::uint32_t epoch;        ///< items of an older epoch than the page's were given to another worker: skip them
     std::uint32_t count;        ///< items of this batch
-    std::uint16_t by_index;     ///< 1: items are first, first + 1, ... of the snapshot; 0: their bytes follow
+    std::uint8_t by_index;      ///< 1: items are first, first + 1, ... of the snapshot; 0: their bytes follow
+    std::uint8_t exact;         ///< 1: when each item begins counts; 0: also of trivial ones it is known to a microsecond only
     std::uint16_t measured;     ///< 1: each reply begins with what its item has used
     std::uint64_t first;        ///< index of the first item
     std::uint64_t entry;        ///< address of the pool's entry; 0 = what the snapshot inherited

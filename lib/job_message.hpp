@@ -31,7 +31,8 @@ job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::
     head->reserve(sizeof(job_header) + captures.size() + std::min(items.length(), most_copied));
     store(
         head->data(), job_header{
-                          job_magic, epoch, items.count, static_cast<std::uint16_t>(items.encoded ? 0 : 1),
+                          job_magic, epoch, items.count, static_cast<std::uint8_t>(items.encoded ? 0 : 1),
+                          static_cast<std::uint8_t>(owner.must_be_exact() ? 1 : 0),
                           static_cast<std::uint16_t>(owner.measured() ? 1 : 0), items.first,
                           reinterpret_cast<std::uint64_t>(work.code()), captures.size(),
                           static_cast<std::uint64_t>(owner.may_wait().count()), owner.opts().max_result,

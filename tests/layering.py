@@ -48,7 +48,8 @@ ROOMS = {
     "job_stream": "crowd growing_bytes own_pipe process reply_stream worker_life",
     "own_output": "owned_fd page reply_stream",
     "item_clock": "reply_stream",
-    "worker": "crash_handler durations exception_report frame item_clock job_stream own_output page process reply_stream sandbox worker_life",
+    "item_timer": "item_clock",
+    "worker": "crash_handler durations exception_report frame item_timer job_stream own_output page process reply_stream sandbox worker_life",
     "nursery_protocol": "",
     "family": "owned_fd",
     "nursery_socket": "nursery_protocol owned_fd",
@@ -106,7 +107,7 @@ DOWNWARDS = {("call", "dispatcher")}
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
     "crash_facts", "crash_handler", "durations", "exception_report", "family", "frame", "job_stream", "nursery", "nursery_protocol", "nursery_socket",
-    "owned_fd", "crowd", "growing_bytes", "item_clock", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "spare_mapping", "worker_life", "symboliser", "symbols", "threads", "worker",
+    "owned_fd", "crowd", "growing_bytes", "item_clock", "item_timer", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "spare_mapping", "worker_life", "symboliser", "symbols", "threads", "worker",
 ]
 
 # The room that knows io_uring.

@@ -100,7 +100,7 @@ byte_buffer bytes_of(std::string_view text)
 
 job_header header_for(std::uint32_t count, std::uint32_t epoch = 0)
 {
-    return {job_magic, epoch, count, 0, 0, 0, reinterpret_cast<std::uint64_t>(&echo), 0, 500'000, 500, 0};
+    return {job_magic, epoch, count, 0, 0, 0, 0, reinterpret_cast<std::uint64_t>(&echo), 0, 500'000, 500, 0};
 }
 
 } // namespace
