@@ -45,10 +45,10 @@ TEST_CASE("a timeout is the item's own, not its batch's", "[fault][F37]")
         test::spin_for(10ms);
         return 2 * item;
     };
-    // Five times the timeout together; far from it alone, also on a busy machine.
+    // Ten times the timeout together; far from it alone, also on a busy machine.
     const auto all = test::run(
-        context, cofork::parallel(pool, f, test::numbers(200), {.workers = 1, .timeout = 400ms, .chunk = 200}));
-    test::require_twice(all, 200);
+        context, cofork::parallel(pool, f, test::numbers(400), {.workers = 1, .timeout = 400ms, .chunk = 400}));
+    test::require_twice(all, 400);
     test::runs_dry(context);
 }
 

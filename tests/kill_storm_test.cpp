@@ -12,7 +12,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-constexpr int items = test::forks_are_slow ? 1'500 : 4'000;
+constexpr int items = test::forks_are_slow ? 1'500 : 8'000;
 /// Between two kills, at least, and four times that at most. A worker that is killed while it starts does nothing.
 constexpr long interval_ns = test::forks_are_slow ? 20'000'000 : 1'000'000;
 constexpr int many_kills = test::forks_are_slow ? 5 : 20;
