@@ -43,7 +43,9 @@ struct failure {
     int exit_code = -1;     ///< status that the worker exited with; -1 when it did not exit
     int pid = 0;            ///< of the worker; 0 when there was none
     unsigned attempts = 0;  ///< how often the item was started
-    std::chrono::nanoseconds elapsed{0}; ///< of the last attempt, from its own start
+    /// Of the last attempt, from its own start. In a call without a timeout, a pause, `slow` or events, what follows items of less
+    /// than 128 ns may count up to seven items before it, too: to look at the clock for each would take as long as they do.
+    std::chrono::nanoseconds elapsed{0};
     std::string backtrace{}; ///< crashed, timeout: where the worker was, a line per function, when it could tell
     std::uint64_t address = 0;   ///< that the signal was about: what could not be read, written or executed
     bool stack_overflow = false; ///< the stack was at its end
