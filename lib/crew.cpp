@@ -83,7 +83,6 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
         return;
     if (report.news == nursery_news::spawned) {
         refusals_ = 0;
-        respawned_ += had_one_[report.slot] ? 1 : 0;
         had_one_[report.slot] = true;
         return l->on_spawned(report.pid);
     }
@@ -91,6 +90,7 @@ void crew::on_report(const nursery_report& report, clock::time_point now) noexce
         return l->on_seen();
     if (report.news == nursery_news::refused) {
         --spawned_;
+        respawned_ -= had_one_[report.slot] ? 1 : 0;
         refused(now, report.error);
         return l->on_refused();
     }
@@ -218,6 +218,7 @@ std::shared_ptr<link> crew::hire(clock::time_point now)
     (*free)->begin(now, {setup_.counts.get(), had_one_[slot], setup_.boot_timeout,
                             setup_.life.ender ? farewell : link::silence, setup_.rules.get()});
     ++spawned_; // its replies may come before the news of it
+    respawned_ += had_one_[slot] ? 1 : 0;
     if (live() == 1)
         next_growth_ = now + first_growth;
     return *free;
