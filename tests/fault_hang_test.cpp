@@ -11,8 +11,8 @@
 
 #include <sys/resource.h>
 
-#include <algorithm>
 #include <ranges>
+#include <thread>
 
 namespace {
 
@@ -139,7 +139,7 @@ TEST_CASE("large items and large results cross without a deadlock", "[fault][F42
     asio::io_context context{1};
     cofork::pool pool{context, {.workers = 2}};
     const auto f = [](std::string item) {
-        std::reverse(item.begin(), item.end());
+        item.front() = '?';
         return item;
     };
     const std::size_t chunk = GENERATE(std::size_t{0}, std::size_t{4});
@@ -149,7 +149,7 @@ TEST_CASE("large items and large results cross without a deadlock", "[fault][F42
     const auto all = test::run(context, cofork::parallel(pool, f, items, {.chunk = chunk}));
     REQUIRE(all.size() == items.size());
     for (std::size_t i = 0; i < all.size(); ++i)
-        CHECK(all[i] == std::string(items[i].rbegin(), items[i].rend()));
+        CHECK(all[i] == "?" + items[i].substr(1));
     test::still_works(context, pool);
     test::runs_dry(context);
 }

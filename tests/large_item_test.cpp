@@ -19,10 +19,12 @@
 #include <asio/this_coro.hpp>
 #include <asio/use_awaitable.hpp>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstring>
 #include <deque>
+#include <functional>
 #include <list>
 #include <memory>
 #include <ranges>
@@ -48,20 +50,17 @@ constexpr std::size_t large = detail::least_left_block;
 text letters(std::size_t size, unsigned seed = 1)
 {
     text all(size, ' ');
-    std::uint32_t x = seed * 2654435761u + 1;
-    for (char& c : all) {
-        x = x * 1664525 + 1013904223;
-        c = static_cast<char>(x >> 24);
+    std::uint64_t x = seed * 2654435761u + 1;
+    for (std::size_t at = 0; at < size; at += sizeof x) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        std::memcpy(all.data() + at, &x, std::min(sizeof x, size - at));
     }
     return all;
 }
 
 std::uint64_t sum(const text& all)
 {
-    std::uint64_t h = 14695981039346656037u;
-    for (const char c : all)
-        h = (h ^ static_cast<unsigned char>(c)) * 1099511628211u;
-    return h ^ all.size();
+    return std::hash<text>{}(all);
 }
 
 std::uint64_t sum_shared(const shared_text& all)
