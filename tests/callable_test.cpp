@@ -8,7 +8,11 @@
 #include <cofork/by_bytes.hpp>
 #include <cofork/parallel.hpp>
 #include <cofork/run.hpp>
+#include <cofork/stream.hpp>
 
+#include <asio/awaitable.hpp>
+
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -155,6 +159,27 @@ TEST_CASE("a result that cannot be default-constructed arrives", "[callable][res
     const auto values = test::run(cofork::try_parallel(f, items));
     CHECK(values[2].value().value == 3);
     CHECK(test::run(cofork::run(f, 8)).value == 8);
+}
+
+TEST_CASE("a callable has the alignment that it asks for", "[callable]")
+{
+    const test::leaves_nothing guard;
+    struct alignas(256) wide {
+        int factor = 2;
+        std::uintptr_t operator()(int x) const
+        {
+            return reinterpret_cast<std::uintptr_t>(this) % alignof(wide) + static_cast<std::uintptr_t>(factor * x);
+        }
+    };
+    const wide f;
+    for (int i = 0; i < 8; ++i) { // by chance it has it once in sixteen times
+        auto many = cofork::stream(f, std::vector{i});
+        const auto first = [&]() -> asio::awaitable<std::uintptr_t> { co_return (co_await many.next())->outcome.value(); };
+        const auto twice = static_cast<std::uintptr_t>(2 * i);
+        CHECK(test::run(cofork::parallel(f, std::vector{i})).front() == twice);
+        CHECK(test::run(cofork::run(f, i)) == twice);
+        CHECK(test::run(first()) == twice);
+    }
 }
 
 TEST_CASE("results of every size arrive whole", "[callable][result]")

@@ -120,7 +120,7 @@ TEST_CASE("what the call owns is not copied to be sent", "[large_item]")
     {
         text all = letters(large);
         const void* const where = all.data();
-        detail::pool_call<decltype(&sum), text> call{&sum, std::move(all)};
+        detail::pool_call<decltype(&sum), text> call{&sum, {std::move(all)}};
         const auto items = pulled_from(call);
         REQUIRE(items.left.size() == 1);
         CHECK(static_cast<const void*>(items.left[0].bytes.data()) == where);
@@ -163,7 +163,7 @@ TEST_CASE("what the call owns is not copied to be sent", "[large_item]")
     SECTION("what is shared, also inside of a type of the program's own")
     {
         const auto file = std::make_shared<const text>(letters(large));
-        detail::pool_call<decltype(&sum_picture), picture> call{&sum_picture, picture{320, file, "a name"}};
+        detail::pool_call<decltype(&sum_picture), picture> call{&sum_picture, {picture{320, file, "a name"}}};
         CHECK(file.use_count() == 2);
         const auto items = pulled_from(call);
         REQUIRE(items.left.size() == 1);
@@ -191,7 +191,7 @@ TEST_CASE("what belongs to the caller is copied, and stays as it was", "[large_i
     SECTION("small things")
     {
         text small = letters(large - 1);
-        detail::pool_call<decltype(&sum), text> call{&sum, text{small}};
+        detail::pool_call<decltype(&sum), text> call{&sum, {text{small}}};
         CHECK(pulled_from(call).left.empty());
     }
     CHECK(range[0] == before);

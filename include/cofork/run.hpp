@@ -44,9 +44,12 @@ auto one_call(Place place, F&& f, options o, Token&& token, Args&&... args)
     require_named_callable<F, is_awaitable_token<std::decay_t<Token>>>();
     using task = single_task_of<Place, callable_arg<F>, std::decay_t<Args>...>;
     using signature = typename Signature<typename task::result>::type;
+    using arguments = std::tuple<std::decay_t<Args>...>;
+    using start = launch<task, Sink, Place, callable_arg<F>, arguments>;
     return asio::async_initiate<Token, signature>(
-        initiate_verb<task, Sink, Place>{}, token, place, o, carried<callable_arg<F>>{std::in_place, std::forward<F>(f)},
-        carried<std::decay_t<Args>>{std::in_place, std::forward<Args>(args)}...);
+        start{place, o, carried<callable_arg<F>>{std::forward<F>(f)},
+            carried<arguments>{arguments{std::forward<Args>(args)...}}},
+        token);
 }
 
 // The arguments of run() are f's, then options and token where they are given. They are found by what f takes.

@@ -27,21 +27,24 @@ class typed_starter final : public starter {
 public:
     using result = typename Task::result;
 
-    typed_starter(options o, std::shared_ptr<stream_state<result>> state, F&& f, I&& items)
-        : options_{o}, job_{std::make_shared<task_job<Task, stream_sink<result>>>(
-              [&] { return stream_sink<result>{std::move(state)}; },
-              [&] { return Task{std::forward<F>(f), std::forward<I>(items)}; })}
+    typed_starter(const options& o, std::shared_ptr<stream_state<result>> state, F&& f, I&& items)
+        : typed_starter{o, job_type::make({}, std::forward<F>(f), std::forward<I>(items), std::move(state))}
     {
     }
 
     std::shared_ptr<call_handle> start(const asio::any_io_executor& ex) override
     {
-        return begin(own_place{}, ex, options_, std::exchange(job_, nullptr));
+        return begin(own_place{}, ex, options_, task_, std::move(job_));
     }
 
 private:
+    using job_type = task_job<Task, stream_sink<result>>;
+
+    typed_starter(const options& o, job_type& j) : options_{o}, task_{j.task()}, job_{j.kept()} {}
+
     options options_;
-    std::shared_ptr<task_job<Task, stream_sink<result>>> job_;
+    Task& task_;
+    std::shared_ptr<job> job_;
 };
 
 } // namespace detail
@@ -178,10 +181,9 @@ auto stream(P&& place, F&& f, I&& items, options o = {})
     source own_items(std::forward<I>(items));
     const where here = detail::make_place(place);
     const asio::any_io_executor ex = here.executor(0);
-    auto j = std::make_shared<detail::task_job<task, detail::stream_sink<result>>>(
-        [&] { return detail::stream_sink<result>{state}; },
-        [&] { return task{std::forward<callable>(own_f), std::forward<source>(own_items)}; });
-    state->serve(detail::begin(here, ex, o, j));
+    auto& typed = detail::task_job<task, detail::stream_sink<result>>::make(
+        {}, std::forward<callable>(own_f), std::forward<source>(own_items), state);
+    state->serve(detail::begin(here, ex, o, typed.task(), typed.kept()));
     return result_stream<result>{std::move(state), ex};
 }
 

@@ -8,6 +8,7 @@
 #include <cofork/outcome.hpp>
 
 #include <concepts>
+#include <cstddef>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -17,6 +18,31 @@
 
 namespace cofork::detail {
 
+/// Memory of an allocator, asked for in blocks that have no type of their own: so a program has the code for it once.
+template <typename Allocator, std::size_t Alignment>
+class blocks {
+    struct alignas(Alignment) block {
+        std::byte bytes[Alignment];
+    };
+    using traits = typename std::allocator_traits<Allocator>::template rebind_traits<block>;
+    using pointer = typename traits::pointer;
+
+public:
+    static void* allocate(const Allocator& from, std::size_t bytes)
+    {
+        typename traits::allocator_type own{from};
+        return std::to_address(traits::allocate(own, length(bytes)));
+    }
+    static void deallocate(const Allocator& to, void* place, std::size_t bytes) noexcept
+    {
+        typename traits::allocator_type own{to};
+        traits::deallocate(own, std::pointer_traits<pointer>::pointer_to(*static_cast<block*>(place)), length(bytes));
+    }
+
+private:
+    static std::size_t length(std::size_t bytes) noexcept { return (bytes + Alignment - 1) / Alignment; }
+};
+
 /// The job that a Task and a Sink make together. A Sink decides what becomes of outcomes:
 ///
 ///     bool keeps_failures     a range that throws is the failure of its next item, else it ends the call
@@ -25,18 +51,27 @@ namespace cofork::detail {
 ///     expect(n)               optional: as many outcomes will come, as far as that is known, or fewer
 ///     make_room(n)            optional: before values of indices below n
 ///     overtaken(n)            optional: the call ended early and had n items, as far as that is known
-template <typename Task, typename Sink>
+template <typename Task, typename Sink, typename Allocator = std::allocator<void>>
 class task_job final : public job {
 public:
     using result = typename Task::result;
 
-    /// Both are made in their place.
-    template <std::invocable MakeSink, std::invocable MakeTask>
-    task_job(MakeSink&& sink, MakeTask&& task) : sink_(sink()), task_(task())
+    /// In memory of the allocator. It is to be kept() at once, or nobody frees it.
+    template <typename... Args>
+    static task_job& make(const Allocator& from, Args&&... args)
     {
+        using memory = blocks<Allocator, alignof(task_job)>;
+        void* const place = memory::allocate(from, sizeof(task_job));
+        try {
+            return *new (place) task_job{from, std::forward<Args>(args)...};
+        }
+        catch (...) {
+            memory::deallocate(from, place, sizeof(task_job));
+            throw;
+        }
     }
+    std::shared_ptr<job> kept() { return {static_cast<job*>(this), &free, allocator_}; }
 
-    Sink& sink() noexcept { return sink_; }
     Task& task() noexcept { return task_; }
 
     work* inherited() noexcept override { return task_.inherited(); }
@@ -135,6 +170,20 @@ public:
     void abandon() noexcept override { sink_.abandon(); }
 
 private:
+    template <typename F, typename Input, typename... Outcomes>
+    task_job(const Allocator& from, F&& f, Input&& input, Outcomes&&... outcomes)
+        : sink_{std::forward<Outcomes>(outcomes)...}, task_{std::forward<F>(f), std::forward<Input>(input)}, allocator_{from}
+    {
+    }
+
+    static void free(job* done) noexcept
+    {
+        auto* const self = static_cast<task_job*>(done);
+        const Allocator to = std::move(self->allocator_);
+        self->~task_job();
+        blocks<Allocator, alignof(task_job)>::deallocate(to, self, sizeof(task_job));
+    }
+
     pulled source_pull(encoded_items& out)
     {
         if constexpr (requires { task_.pull(out); })
@@ -165,6 +214,7 @@ private:
     Task task_;
     std::size_t taken_ = 0;
     bool prepared_ = false;
+    Allocator allocator_;
 };
 
 /// The error_code of what ended a call early; exceptions of the caller's own callbacks have none of their own.

@@ -5,6 +5,7 @@
 #include <cofork/options.hpp>
 #include <cofork/pool.hpp>
 
+#include <asio/associated_allocator.hpp>
 #include <asio/associated_executor.hpp>
 #include <asio/async_result.hpp>
 #include <asio/execution/context.hpp>
@@ -117,41 +118,22 @@ using task_of = std::conditional_t<Place::snapshot, snapshot_task<F, I>, pool_ta
 template <typename Place, typename F, typename... Args>
 using single_task_of = std::conditional_t<Place::snapshot, snapshot_call<F, Args...>, pool_call<F, Args...>>;
 
-/// Begins the call of a job that exists. Wakes it when its feed grows, if it takes from one.
-template <typename Place, typename Task, typename Sink>
+/// Begins the call of a task's job. Wakes it when its feed grows, if it takes from one.
+template <typename Place, typename Task>
 std::shared_ptr<call_handle> begin(
-    const Place& place, const asio::any_io_executor& ex, options o, const std::shared_ptr<task_job<Task, Sink>>& j)
+    const Place& place, const asio::any_io_executor& ex, options& o, Task& task, std::shared_ptr<job> its_job)
 {
-    j->task().settle();
+    task.settle();
     if constexpr (requires { Task::consumes; })
         o.fresh = o.fresh || (Task::consumes && o.attempts > 1); // a second attempt must not see what the first moved out
-    auto handle = place.start(ex, o, j);
-    if constexpr (requires { j->task().source().listen(nullptr); })
-        j->task().source().listen([weak = std::weak_ptr<call_handle>{handle}] {
+    auto handle = place.start(ex, o, std::move(its_job));
+    if constexpr (requires { task.source().listen(nullptr); })
+        task.source().listen([weak = std::weak_ptr<call_handle>{handle}] {
             if (const auto call = weak.lock())
                 call->poke();
         });
     return handle;
 }
-
-/// The initiating function of the verbs that complete once.
-template <typename Task, template <typename, typename> class Sink, typename Place>
-struct initiate_verb {
-    template <typename Handler, typename... TaskArgs>
-    void operator()(Handler&& handler, Place place, options o, TaskArgs&&... args) const
-    {
-        using handler_type = std::decay_t<Handler>;
-        using sink_type = Sink<typename Task::result, handler_type>;
-        using job_type = task_job<Task, sink_type>;
-        const asio::any_io_executor ex = place.executor(handler);
-        auto cancel = std::make_shared<canceller>();
-        listen_to_slot(handler, cancel);
-        const auto allocator = asio::get_associated_allocator(handler);
-        auto j = std::allocate_shared<job_type>(
-            allocator, [&] { return sink_type{std::forward<Handler>(handler), ex}; }, [&] { return Task{args.get()...}; });
-        cancel->started(begin(place, ex, o, j));
-    }
-};
 
 /// An argument on its way through a token that may start the operation later: what is borrowed as an address, the
 /// rest by value.
@@ -162,7 +144,8 @@ class carried {
 
 public:
     template <typename U>
-    explicit carried(std::in_place_t, U&& value) : value_(pack(std::forward<U>(value)))
+        requires(!std::same_as<std::remove_cvref_t<U>, carried>)
+    explicit carried(U&& value) : value_(pack(std::forward<U>(value)))
     {
     }
     T&& get() noexcept
@@ -191,6 +174,28 @@ using callable_arg = std::conditional_t<borrows_callable<F>, F, std::decay_t<F>>
 template <typename I>
 using items_arg = std::conditional_t<borrows<I> && !is_feed<std::remove_cvref_t<I>>, I, std::remove_cvref_t<I>>;
 
+/// The initiating function of the verbs that complete once, with all that they were given.
+template <typename Task, template <typename, typename> class Sink, typename Place, typename F, typename Input>
+struct launch {
+    Place place;
+    options o;
+    carried<F> f;
+    carried<Input> input;
+
+    template <typename Handler>
+    void operator()(Handler&& handler)
+    {
+        using sink = Sink<typename Task::result, std::decay_t<Handler>>;
+        using allocator = asio::associated_allocator_t<std::decay_t<Handler>>;
+        const asio::any_io_executor ex = place.executor(handler);
+        auto cancel = std::make_shared<canceller>();
+        listen_to_slot(handler, cancel);
+        const allocator from = asio::get_associated_allocator(handler);
+        auto& typed = task_job<Task, sink, allocator>::make(from, f.get(), input.get(), std::forward<Handler>(handler), ex);
+        cancel->started(begin(place, ex, o, typed.task(), typed.kept()));
+    }
+};
+
 /// Signatures of completion.
 template <typename R>
 struct values_signature {
@@ -213,10 +218,9 @@ auto over_items(Place place, F&& f, I&& items, const options& o, Token&& token)
     require_named_callable<F, is_awaitable_token<std::decay_t<Token>>>();
     using task = task_of<Place, callable_arg<F>, items_arg<I>>;
     using signature = typename Signature<typename task::result>::type;
+    using start = launch<task, Sink, Place, callable_arg<F>, items_arg<I>>;
     return asio::async_initiate<Token, signature>(
-        initiate_verb<task, Sink, Place>{}, token, place, o,
-        carried<callable_arg<F>>{std::in_place, std::forward<F>(f)},
-        carried<items_arg<I>>{std::in_place, std::forward<I>(items)});
+        start{place, o, carried<callable_arg<F>>{std::forward<F>(f)}, carried<items_arg<I>>{std::forward<I>(items)}}, token);
 }
 
 } // namespace cofork::detail

@@ -224,8 +224,7 @@ public:
     static constexpr bool by_index = true;
     static constexpr bool consumes = true; // arguments are moved into f
 
-    template <typename... A>
-    explicit snapshot_call(F&& f, A&&... args) : f_{std::forward<F>(f)}, args_{std::forward<A>(args)...}
+    snapshot_call(F&& f, std::tuple<Args...>&& args) : f_{std::forward<F>(f)}, args_{std::move(args)}
     {
     }
 
@@ -275,8 +274,7 @@ public:
     static constexpr bool is_single = true;
     static constexpr bool by_index = false;
 
-    template <typename... A>
-    explicit pool_call(F&& f, A&&... args) : f_{std::forward<F>(f)}, args_{std::forward<A>(args)...}
+    pool_call(F&& f, std::tuple<Args...>&& args) : f_{std::forward<F>(f)}, args_{std::move(args)}
     {
         require_travels<callable>();
         (require_codable_item<Args>(), ...);
