@@ -10,9 +10,10 @@
 #include <cofork/run.hpp>
 #include <cofork/stream.hpp>
 
-#include <asio/awaitable.hpp>
+#include <asio/io_context.hpp>
 
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -163,6 +164,7 @@ TEST_CASE("a result that cannot be default-constructed arrives", "[callable][res
 
 TEST_CASE("a callable has the alignment that it asks for", "[callable]")
 {
+    // With handlers: g++ aligns no coroutine's frame to more than 16 bytes, so what an awaitable keeps has not what it asks for.
     const test::leaves_nothing guard;
     struct alignas(256) wide {
         int factor = 2;
@@ -173,12 +175,16 @@ TEST_CASE("a callable has the alignment that it asks for", "[callable]")
     };
     const wide f;
     for (int i = 0; i < 8; ++i) { // by chance it has it once in sixteen times
-        auto many = cofork::stream(f, std::vector{i});
-        const auto first = [&]() -> asio::awaitable<std::uintptr_t> { co_return (co_await many.next())->outcome.value(); };
+        asio::io_context context{1};
+        const auto ex = context.get_executor();
         const auto twice = static_cast<std::uintptr_t>(2 * i);
-        CHECK(test::run(cofork::parallel(f, std::vector{i})).front() == twice);
-        CHECK(test::run(cofork::run(f, i)) == twice);
-        CHECK(test::run(first()) == twice);
+        std::vector<std::uintptr_t> got;
+        cofork::parallel(ex, f, std::vector{i}, {}, [&](std::exception_ptr, std::vector<std::uintptr_t> all) { got.push_back(all.at(0)); });
+        cofork::run(ex, f, i, cofork::options{}, [&](std::exception_ptr, std::uintptr_t one) { got.push_back(one); });
+        auto many = cofork::stream(ex, f, std::vector{i});
+        many.next([&](std::exception_ptr, std::optional<cofork::indexed<std::uintptr_t>> one) { got.push_back(one->outcome.value()); });
+        context.run_for(test::long_enough);
+        CHECK(got == std::vector{twice, twice, twice});
     }
 }
 
