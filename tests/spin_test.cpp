@@ -87,8 +87,7 @@ TEST_CASE("with spin neither the worker nor the loop sleeps between two calls", 
     cofork::pool pool{context, {.workers = 1, .spin = 10ms}};
     bool crowded = false;
     slept n{};
-    const int most = test::forks_are_slow ? 3 : 20; // a sanitizer makes the pauses so long that others come into most of them
-    for (int attempt = 0; attempt < most; ++attempt) {
+    for (int attempt = 0; attempt < 20; ++attempt) {
         n = test::run(context, call_again_and_again(pool));
         if (n.worker < calls / 10 && n.loop < calls / 10)
             return;
