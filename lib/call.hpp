@@ -101,6 +101,8 @@ public:
     std::optional<double> item_cost() const noexcept { return batches_.cost(); }
     /// What they cost is by an earlier call only.
     bool guesses() const noexcept { return batches_.guesses(); }
+    /// What its items cost is known, and their results are of use only together.
+    bool is_unhurried() const noexcept { return all_at_once_ && !gated() && batches_.cost().has_value(); }
     /// So many take longer than any batch should, as is known by now.
     bool is_too_much(std::size_t items) const noexcept { return batches_.is_too_much(items); }
     /// Functions are known by this to known_costs; 0 = it is no use to know this one.

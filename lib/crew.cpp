@@ -20,7 +20,6 @@ using namespace std::chrono_literals;
 /// A first worker needs about this long to boot; a call that is over by then needs no second one.
 constexpr auto first_growth = 2ms;
 constexpr auto doubling = 500us;
-constexpr unsigned most_at_once = 2; // each is a dozen system calls, for which the program's loop stands still
 
 /// Workers that end before their first item: after so many, one after the other, calls fail. The next is tried after 10 ms,
 /// 20 ms, ... 1 s.
@@ -186,15 +185,15 @@ clock::time_point crew::wait_for_more() noexcept
     return std::max({next_growth_, no_spawn_before_, no_boot_before_});
 }
 
-/// More workers, the longer items wait: twice as many every half millisecond, a few at a time.
+/// More workers, the longer items wait: twice as many every half millisecond, but one at a time. Each is half a dozen system
+/// calls, for which the program's loop stands still.
 void crew::grow(clock::time_point now) noexcept
 {
     if (!growing_ || now < next_growth_)
         return;
     const unsigned there = std::max({allowed_, live(), 1u});
-    const unsigned more = std::min({there, most_at_once, setup_.workers - std::min(setup_.workers, there)});
-    allowed_ = std::min(setup_.workers, there + more);
-    next_growth_ = now + (more > 0 ? doubling * more / there : doubling);
+    allowed_ = std::min(setup_.workers, there + 1);
+    next_growth_ = now + doubling / there;
     growing_ = false;
 }
 
@@ -219,8 +218,8 @@ std::shared_ptr<link> crew::hire(clock::time_point now)
                             setup_.life.ender ? farewell : link::silence, setup_.rules.get()});
     ++spawned_; // its replies may come before the news of it
     respawned_ += had_one_[slot] ? 1 : 0;
-    if (live() == 1)
-        next_growth_ = now + first_growth;
+    const unsigned there = live();
+    next_growth_ = there == 1 ? now + first_growth : clock::now() + doubling / there; // the nursery may have had our processor
     return *free;
 }
 

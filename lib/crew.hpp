@@ -122,6 +122,11 @@ public:
 
     /// How long items may wait in the pipe of one worker before others are asked to take them.
     static constexpr std::chrono::milliseconds patience{2};
+    /// How long a call's items may go on before somebody looks at them: `patience`, or longer where nobody could take them, and
+    /// nobody waits for what they result in. Each look takes a processor from those who work.
+    std::chrono::milliseconds patience_for(const call& c) const noexcept;
+    /// A worker is free, or may come, while items wait behind another's.
+    bool could_help() const noexcept;
 
     struct sight {
         clock::time_point again; ///< when to look again; max() = no need

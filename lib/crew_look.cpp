@@ -12,6 +12,16 @@ bool crew::holds_up(const link& l, clock::time_point now) noexcept
     return since && now - *since > patience;
 }
 
+std::chrono::milliseconds crew::patience_for(const call& c) const noexcept
+{
+    return c.is_unhurried() && !free_hands() ? 5 * patience : patience;
+}
+
+bool crew::could_help() const noexcept
+{
+    return free_hands() && std::ranges::any_of(links(), [](const auto& l) { return l->alive() && l->waiting() > 0; });
+}
+
 crew::sight crew::look(clock::time_point now)
 {
     sight seen{clock::time_point::max(), false};
@@ -26,7 +36,7 @@ crew::sight crew::look(clock::time_point now)
             seen.freed = true;
         }
         else
-            seen.again = std::min(seen.again, now + patience);
+            seen.again = std::min(seen.again, now + patience_for(*l->owner()));
     }
     const auto is_free = [](const auto& l) { return l->alive() && l->idle(); };
     seen.freed = seen.freed || std::ranges::any_of(links(), is_free);

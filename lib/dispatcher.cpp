@@ -170,6 +170,8 @@ void dispatcher::run_turn()
     if (crew_.recycle()) // before idle workers get more
         next_look_ = std::min(next_look_, now + link::silence);
     assign(now);
+    if (next_look_ > now + crew::patience && crew_.could_help())
+        next_look_ = now + crew::patience;
     if (now >= next_look_)
         look(now);
     if (polling_)
@@ -184,7 +186,6 @@ void dispatcher::on_report(const nursery_report& report) noexcept
 {
     const entered inside{*this};
     crew_.on_report(report, clock::now());
-    turn();
 }
 
 void dispatcher::on_nursery_lost() noexcept
@@ -296,7 +297,7 @@ void dispatcher::look_after(const link& target, const call& c, std::size_t items
             next_look_ = std::min(next_look_, now + time);
     }
     if (items > 1 || !target.idle())
-        next_look_ = std::min(next_look_, now + crew::patience);
+        next_look_ = std::min(next_look_, now + crew_.patience_for(c));
 }
 
 void dispatcher::spawn_failed(clock::time_point now, const std::system_error& why)

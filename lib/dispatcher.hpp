@@ -83,6 +83,7 @@ private:
     using lock = std::unique_lock<std::recursive_mutex>;
 
     void on_report(const nursery_report& report) noexcept override;
+    void on_reports_read() noexcept override { turn(); }
     void on_nursery_lost() noexcept override;
     void context_ended() noexcept override;
 

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -118,11 +119,20 @@ private:
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
-                throw time_to_go{};
+                leave();
             if (began != 0)
                 last_wait_ns_ = now_ns() - began;
             end_ += static_cast<std::size_t>(got);
         }
+    }
+
+    /// The pipe has ended, and all replies are written. Without fini there is nothing to go back for; the first exception of a
+    /// process takes longer than its fork.
+    [[noreturn]] void leave()
+    {
+        if (!life_.ender)
+            ::_exit(EXIT_SUCCESS);
+        throw time_to_go{};
     }
 
     /// For a while, if it has been worth it: waking a processor that sleeps can take ten times as long as a call. Whoever

@@ -227,7 +227,7 @@ void nursery_client::read_reports()
         else if (got < 0 && errno == EINTR)
             continue;
         else if (got < 0 && errno == EAGAIN)
-            return;
+            return user->on_reports_read();
         else {
             user_.reset();
             user->on_nursery_lost();

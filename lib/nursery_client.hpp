@@ -38,6 +38,8 @@ private:
 class nursery_user {
 public:
     virtual void on_report(const nursery_report& report) noexcept = 0;
+    /// There are no more reports for now.
+    virtual void on_reports_read() noexcept = 0;
     /// The nursery ended unasked; its workers end with it.
     virtual void on_nursery_lost() noexcept = 0;
 

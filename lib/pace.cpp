@@ -12,7 +12,7 @@ constexpr std::size_t growth = 4;         // over a batch that was measured
 constexpr double forgetting = 0.25;       // weight of a cheaper measurement: a long item is remembered for a while
 constexpr double full_slice_ns = 500'000; // of work in one batch
 constexpr double long_slice_ns = 4'000'000; // where nobody waits
-constexpr double least_slices = 16;       // for each worker, before slices are longer
+constexpr double least_slices = 4;        // for each worker, before slices are longer
 constexpr double first_slice_ns = 125'000; // where the cost is a guess
 constexpr double least_slice_ns = 25'000; // about one round trip: a smaller batch at the end evens out nothing
 constexpr double prefetch_ns = 2'000'000; // others may come, and would wait for it
@@ -44,9 +44,7 @@ double batch_size::slice_ns(std::optional<std::size_t> remaining, unsigned worke
 std::chrono::nanoseconds batch_size::may_wait(
     std::optional<std::size_t> remaining, unsigned workers, bool nobody_waits) const noexcept
 {
-    // Not for all of it: while the next batch runs the one behind it has to be sent.
-    const double half = slice_ns(remaining, workers, nobody_waits) / 2;
-    return std::chrono::nanoseconds{static_cast<std::int64_t>(std::max(half, full_slice_ns))};
+    return std::chrono::nanoseconds{static_cast<std::int64_t>(slice_ns(remaining, workers, nobody_waits))};
 }
 
 /// The size while there is plenty left.
@@ -90,7 +88,11 @@ void batch_size::measured(std::size_t items, std::chrono::nanoseconds busy) noex
     const double cost = static_cast<double>(std::max<std::int64_t>(busy.count(), 0)) / static_cast<double>(items);
     // Up at once, down slowly: right after a long item the cheap ones around it must not fill a huge batch, in which
     // the next long one would hold them all up.
-    cost_ns_ = !measured_ || cost > cost_ns_ ? cost : std::lerp(cost_ns_, cost, forgetting);
+    // But the first items of all, which find nothing in a cache, are outweighed by many.
+    const auto more = static_cast<double>(items);
+    const bool up = !measured_ || cost > cost_ns_;
+    cost_ns_ = up ? cost : std::lerp(cost_ns_, cost, std::max(forgetting, more / (more + behind_)));
+    behind_ = up ? more : behind_ + more;
     known_ = measured_ = true;
     grown_ = std::min(largest, std::max(grown_, items * growth));
 }

@@ -80,6 +80,7 @@ private:
     bool known_ = false;    // whether a cost was measured, or is expected
     bool measured_ = false;
     double cost_ns_ = 0;    // of one item: jumps up, glides down
+    double behind_ = 0;     // items that it was measured by
 };
 
 } // namespace cofork::detail

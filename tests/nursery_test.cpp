@@ -22,6 +22,7 @@ struct listener final : nursery_user {
     bool lost = false;
 
     void on_report(const nursery_report& report) noexcept override { reports.push_back(report); }
+    void on_reports_read() noexcept override {}
     void on_nursery_lost() noexcept override { lost = true; }
 
     std::ptrdiff_t count(nursery_news news) const

@@ -148,14 +148,15 @@ TEST_CASE("where nobody waits a batch is worth more, as long as much is left", "
     CHECK(size.next(1'000'000, 2, true) == 400);
     CHECK(size.next(1'000'000, 1, true) == 400);
     CHECK(size.next({}, 2, true) == 50); // nobody knows how much there is
-    // A sixteenth of what each worker has still to do.
-    CHECK(size.next(6400, 2, true) == 200);
-    CHECK(size.next(1600, 2, true) == 50);
-    CHECK(size.next(800, 2, true) == 50);
+    // A quarter of what each worker has still to do.
+    CHECK(size.next(6400, 2, true) == 400);
+    CHECK(size.next(1600, 2, true) == 200);
+    CHECK(size.next(800, 2, true) == 100);
+    CHECK(size.next(400, 2, true) == 50);
     CHECK(size.may_wait(1'000'000, 2, false) == 500us);
-    CHECK(size.may_wait(1'000'000, 2, true) == 2ms);
-    CHECK(size.may_wait(6400, 2, true) == 1ms);
-    CHECK(size.may_wait(800, 2, true) == 500us);
+    CHECK(size.may_wait(1'000'000, 2, true) == 4ms);
+    CHECK(size.may_wait(800, 2, true) == 1ms);
+    CHECK(size.may_wait(400, 2, true) == 500us);
     CHECK(batch_size{}.may_wait(1'000'000, 2, true) == 500us);
     CHECK(batch_size{7}.next(1'000'000, 2, true) == 7);
 }
@@ -241,14 +242,27 @@ TEST_CASE("ten thousand trivial items take a few dozen batches", "[pace]")
     CHECK(batches < 40);
 }
 
+TEST_CASE("what the first items took, that found nothing in a cache, is soon outweighed", "[pace]")
+{
+    batch_size size;
+    size.measured(1, 15us);
+    size.measured(4, 100ns);
+    size.measured(16, 400ns);
+    REQUIRE(size.cost());
+    CHECK(*size.cost() < 1000);
+    size.measured(64, 1600ns);
+    CHECK(*size.cost() < 250);
+}
+
 TEST_CASE("workers that take batches as they get free end together", "[pace]")
 {
     // Items of 100 us, two workers: the one that ends first waits for less than a slice.
+    const bool nobody_waits = GENERATE(false, true);
     batch_size size;
     nanoseconds free_at[2] = {0ns, 0ns};
     for (std::size_t left = 5'000; left != 0;) {
         auto& worker = free_at[free_at[1] < free_at[0]];
-        const std::size_t items = size.next(left, 2);
+        const std::size_t items = size.next(left, 2, nobody_waits);
         const nanoseconds busy = 100us * static_cast<nanoseconds::rep>(items);
         left -= items;
         worker += busy;

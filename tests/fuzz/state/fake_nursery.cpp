@@ -91,7 +91,7 @@ void nursery_client::read_reports()
         if (const auto report = fuzz::machine::here().next_report())
             user->on_report(*report);
         else if (!fuzz::machine::here().nursery_lost())
-            return;
+            return user->on_reports_read();
         else {
             user_.reset();
             user->on_nursery_lost();
