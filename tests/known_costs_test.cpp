@@ -11,6 +11,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
+#include <cstdint>
 #include <map>
 #include <thread>
 #include <utility>
@@ -48,6 +50,12 @@ int sleeps_when_negative(int x)
     if (x < 0)
         std::this_thread::sleep_for(std::chrono::milliseconds{-x});
     return x;
+}
+
+std::int64_t ends_after(int ms)
+{
+    std::this_thread::sleep_for(std::chrono::milliseconds{ms});
+    return std::chrono::steady_clock::now().time_since_epoch().count();
 }
 
 int pid_after(int x)
@@ -173,6 +181,20 @@ TEST_CASE("items behind one that is long this time go to the other worker", "[kn
     test::run(context, read());
     REQUIRE(order.size() == items.size());
     CHECK(order.back() == 0);
+}
+
+TEST_CASE("items behind a long one go to a worker that gets free only later, also where nobody waits for results", "[known_costs][pool]")
+{
+    const test::leaves_nothing nothing;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 2, .min_workers = 2}};
+    std::vector<int> ms(100, 1);
+    CHECK(test::run(context, cofork::parallel(pool, ends_after, ms)).size() == ms.size());
+    ms[20] = 400; // both are at work, and have others of a millisecond behind it
+    std::vector<std::int64_t> ended = test::run(context, cofork::parallel(pool, ends_after, ms));
+    REQUIRE(ended.size() == ms.size());
+    const std::int64_t of_the_long_one = std::exchange(ended[20], 0);
+    CHECK(*std::ranges::max_element(ended) < of_the_long_one);
 }
 
 // One lay behind another, as cheap items may, was taken back, and was laid there again: it was never what a worker is made for.
