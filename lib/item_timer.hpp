@@ -40,6 +40,9 @@ public:
         return usual_;
     }
 
+    /// Those of late took little more than a look at the clock.
+    bool are_cheap() const noexcept { return may_skip_ > 0; }
+
     /// What happened since the last item ended was none's.
     void pause() noexcept { restart(true); }
 

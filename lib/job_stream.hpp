@@ -53,6 +53,22 @@ public:
     /// Whether it has read, and so may have waited, since it was last asked.
     bool has_waited() noexcept { return std::exchange(waited_, false); }
 
+    /// How many of the next `most` items, each behind its size, have arrived.
+    std::uint32_t whole_items(std::uint32_t most) noexcept
+    {
+        std::size_t at = begin_;
+        for (std::uint32_t n = 0; n < most; ++n) {
+            if (end_ - at < sizeof(std::uint64_t))
+                return n;
+            const std::uint64_t size = load<std::uint64_t>(buffer_.data() + at);
+            at += sizeof size;
+            if (end_ - at < size)
+                return n;
+            at += size;
+        }
+        return most;
+    }
+
     void skip(std::size_t size)
     {
         for (; size > buffer_.capacity(); size -= buffer_.capacity())

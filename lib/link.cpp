@@ -339,10 +339,10 @@ std::uint32_t link::started_unanswered() const noexcept
 
 void link::take_back()
 {
-    const std::uint32_t started = page_.raise_epoch();
-    if (static_cast<std::int32_t>(told_ - started) > 0)
-        told_ = started; // it will not begin that one
-    held_.keep(started - inbox_.answered());
+    const std::uint32_t claimed = page_.raise_epoch();
+    if (static_cast<std::int32_t>(told_ - claimed) > 0)
+        told_ = claimed; // it will not begin that one
+    held_.keep(claimed - inbox_.answered());
     if (held_.empty() && channel_) // nothing is pending on an idle worker
         channel_->cancel_read();
 }

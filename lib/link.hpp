@@ -76,7 +76,7 @@ public:
     /// Sends items to the worker. Precondition: alive(), and all that it holds are of the same call.
     void dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now);
 
-    /// Takes back what it has not started. Afterwards it starts nothing of what it holds.
+    /// Takes back what it has not claimed. Afterwards it claims nothing of what it holds.
     void take_back();
     /// Kills the worker; what comes of its running item is decided when it has ended.
     void kill(kill_reason why, const char* detail = nullptr);

@@ -42,6 +42,9 @@ public:
         wait_while([this] { return taking(); });
     }
 
+    /// Somebody has to know of which item it is.
+    bool is_read() const noexcept { return !pipes_.empty(); }
+
     /// f has ended.
     void end() noexcept
     {

@@ -31,14 +31,15 @@ struct printed_facts {
 struct page {
     static constexpr std::size_t bytes = 64 * 1024;
 
-    /// High half: the epoch, which only the parent raises. Low half: how many items the worker has started, which
-    /// only the worker raises, and only while the epoch is that of the item's batch. One word, so that "started"
+    /// High half: the epoch, which only the parent raises. Low half: how many items the worker has claimed, which
+    /// only the worker raises, and only while the epoch is that of the item's batch. One word, so that "claimed"
     /// and "taken back" exclude each other.
     std::atomic<std::uint64_t> claim;
-    std::atomic<std::uint64_t> started_at; ///< steady clock, ns, of the last start; written before the claim
+    std::atomic<std::uint64_t> started_at; ///< steady clock, ns, of the last start; written before that
+    std::atomic<std::uint32_t> started;    ///< items that have begun: all that are claimed, or some less where they are cheap
     std::atomic<std::uint32_t> finished;   ///< items whose f has returned
-    std::atomic<std::uint32_t> pid;        ///< of the worker, once its state is made and it takes items
     std::atomic<std::uint64_t> busy;       ///< ns spent in f, all items together
+    std::atomic<std::uint32_t> pid;        ///< of the worker, once its state is made and it takes items
 
     alignas(64) std::atomic<std::uint64_t> flushed; ///< bytes of the reply stream before out[0]
     std::atomic<std::uint32_t> filled;              ///< bytes of whole replies in out
@@ -51,15 +52,15 @@ struct page {
 static_assert(sizeof(page) == page::bytes);
 static_assert(std::atomic<std::uint64_t>::is_always_lock_free && std::atomic<std::uint32_t>::is_always_lock_free);
 
-constexpr std::uint64_t make_claim(std::uint32_t epoch, std::uint32_t started) noexcept
+constexpr std::uint64_t make_claim(std::uint32_t epoch, std::uint32_t claimed) noexcept
 {
-    return (std::uint64_t{epoch} << 32) | started;
+    return (std::uint64_t{epoch} << 32) | claimed;
 }
 constexpr std::uint32_t epoch_of(std::uint64_t claim) noexcept
 {
     return static_cast<std::uint32_t>(claim >> 32);
 }
-constexpr std::uint32_t started_of(std::uint64_t claim) noexcept
+constexpr std::uint32_t claimed_of(std::uint64_t claim) noexcept
 {
     return static_cast<std::uint32_t>(claim);
 }

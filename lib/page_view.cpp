@@ -22,6 +22,7 @@ page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
 {
     page_.claim = 0;
     page_.started_at = 0;
+    page_.started = 0;
     page_.finished = 0;
     page_.pid = 0;
     page_.busy = 0;
@@ -41,10 +42,10 @@ std::uint32_t page_view::raise_epoch() noexcept
 {
     std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
     while (
-        !page_.claim.compare_exchange_weak(seen, make_claim(epoch_ + 1, started_of(seen)), std::memory_order_acq_rel)) {
+        !page_.claim.compare_exchange_weak(seen, make_claim(epoch_ + 1, claimed_of(seen)), std::memory_order_acq_rel)) {
     }
     ++epoch_;
-    return started_of(seen);
+    return claimed_of(seen);
 }
 
 std::chrono::nanoseconds page_view::busy() const noexcept
@@ -63,7 +64,7 @@ std::optional<page_view::time_point> page_view::running_since() const noexcept
     const std::uint32_t ended = finished();
     if (started() == ended)
         return {};
-    // `started_at` is written before the claim and may be the next item's already: then that one starts now.
+    // `started_at` is written before that and may be the next item's already: then that one starts now.
     return start_of_last();
 }
 

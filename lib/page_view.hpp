@@ -35,10 +35,10 @@ public:
 
     /// Of the items that the worker may start now.
     std::uint32_t epoch() const noexcept { return epoch_; }
-    /// Takes from the worker what it holds and has not started. Returns how many it has started in its life.
+    /// Takes from the worker what it holds and has not claimed. Returns how many it has claimed in its life.
     std::uint32_t raise_epoch() noexcept;
 
-    std::uint32_t started() const noexcept { return started_of(page_.claim.load(std::memory_order_acquire)); }
+    std::uint32_t started() const noexcept { return page_.started.load(std::memory_order_acquire); }
     std::uint32_t finished() const noexcept { return page_.finished.load(std::memory_order_acquire); }
     std::chrono::nanoseconds busy() const noexcept;
     /// What the worker says its number is; 0 before it takes items. For people: it may lie.

@@ -54,9 +54,13 @@ public:
         held_ += sizeof header;
         for (const byte_view part : payload)
             append(part);
+        last_whole_ = whole;
         // Only now do the bytes exist for a parent that looks into the page: whole replies or nothing.
         page_.filled.store(static_cast<std::uint32_t>(held_), std::memory_order_release);
     }
+
+    /// The page has room for so many as the last one was.
+    bool has_room(std::size_t replies) const noexcept { return held_ + replies * last_whole_ <= sizeof page_.out; }
 
     void flush() noexcept
     {
@@ -150,6 +154,7 @@ private:
     page& page_;
     const bool may_splice_;
     std::size_t held_ = 0;
+    std::size_t last_whole_ = 0;
     std::uint64_t last_flush_ = now_ns();
 };
 

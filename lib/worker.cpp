@@ -87,7 +87,7 @@ private:
             const byte_view captures = jobs_.take(batch_.captures);
             captures_.assign(captures.begin(), captures.end());
             for (std::uint32_t i = 0; i < batch_.count; ++i) {
-                is_last_ = i + 1 == batch_.count;
+                left_ = batch_.count - i - 1;
                 next_item(batch_.first + i);
             }
         }
@@ -193,7 +193,17 @@ private:
 
     bool still_ours() const noexcept
     {
-        return epoch_of(page_.claim.load(std::memory_order_acquire)) == batch_.epoch;
+        return claimed_ > 0 || epoch_of(page_.claim.load(std::memory_order_acquire)) == batch_.epoch;
+    }
+
+    /// How many may be claimed at once: where nobody has to know when each begins, those that take less than to claim one does,
+    /// that have arrived, and whose replies the page has room for, so that nothing is waited for between them.
+    std::uint32_t claims_at_once() noexcept
+    {
+        if (batch_.exact || cpu_ || !timer_.are_cheap() || output_.is_read() || !replies_.has_room(most_claimed))
+            return 1;
+        const std::uint32_t most = std::min(left_, most_claimed - 1);
+        return 1 + (batch_.by_index ? most : jobs_.whole_items(most));
     }
 
     bool claim(std::uint32_t& sequence) noexcept
@@ -204,17 +214,34 @@ private:
         page_.started_at.store(timer_.begin(batch_.exact, has_waited), std::memory_order_relaxed);
         if (has_waited)
             replies_.wait_from(timer_.began());
+        if (claimed_ > 0) {
+            --claimed_;
+            ++sequence_;
+        }
+        else if (!claim_some())
+            return false;
+        sequence = sequence_;
+        page_.started.store(sequence + 1, std::memory_order_release);
+        return true;
+    }
+
+    bool claim_some() noexcept
+    {
         std::uint64_t seen = page_.claim.load(std::memory_order_acquire);
-        sequence = started_of(seen);
-        return epoch_of(seen) == batch_.epoch
-            && page_.claim.compare_exchange_strong(seen, make_claim(batch_.epoch, sequence + 1), std::memory_order_acq_rel);
+        if (epoch_of(seen) != batch_.epoch)
+            return false;
+        const std::uint32_t some = claims_at_once();
+        sequence_ = claimed_of(seen);
+        if (!page_.claim.compare_exchange_strong(seen, make_claim(batch_.epoch, sequence_ + some), std::memory_order_acq_rel))
+            return false;
+        claimed_ = some - 1;
+        return true;
     }
 
     __attribute__((no_sanitize("null"))) void run_item(std::uint64_t index, byte_view item, std::uint32_t sequence)
     {
         result_.clear();
         passed_on_ = false;
-        sequence_ = sequence;
         output_.begin(index, batch_.call, sequence);
         reply_kind kind = reply_kind::value;
         byte_view payload;
@@ -268,7 +295,7 @@ private:
     {
         output_.end();
         const std::uint64_t began = timer_.began();
-        const std::uint64_t ran = timer_.end(batch_.exact || is_last_); // what a batch has cost is told in whole
+        const std::uint64_t ran = timer_.end(batch_.exact || left_ == 0); // what a batch has cost is told in whole
         page_.busy.store(timer_.busy(), std::memory_order_relaxed);
         page_.finished.store(sequence + 1, std::memory_order_release);
         std::array<std::byte, sizeof(item_usage)> used;
@@ -280,13 +307,15 @@ private:
         output_.between();
         const std::uint64_t now = timer_.latest();
         // The end of a batch is the best moment: while the next one runs, the one behind it has to be sent.
-        replies_.flush_when_due(now, is_last_ ? batch_.may_wait / 2 : batch_.may_wait);
+        if (claimed_ == 0)
+            replies_.flush_when_due(now, left_ == 0 ? batch_.may_wait / 2 : batch_.may_wait);
         if (replies_.last_flush() > now)
             timer_.pause();
         if (result_.capacity() > large_result)
             byte_buffer{}.swap(result_); // one large result must not be this worker's size for ever
     }
 
+    static constexpr std::uint32_t most_claimed = 8;
     static constexpr std::size_t large_result = std::size_t{1} << 20;
 
     const worker_setup& setup_;
@@ -298,10 +327,11 @@ private:
     byte_buffer result_;
     exception_report report_;
     std::uint32_t sequence_ = 0; // of the item that runs
+    std::uint32_t claimed_ = 0;  // behind it
     bool passed_on_ = false;     // its result has gone
     void* state_ = nullptr;
     std::optional<cpu_alarm> cpu_; // of a sandbox
-    bool is_last_ = false; // of its batch
+    std::uint32_t left_ = 0; // behind the present item, in its batch
     item_timer timer_;
     std::uint64_t cpu_before_ = 0; // the item, when its batch is measured
     own_output output_;

@@ -51,6 +51,25 @@ struct board {
 board* now = nullptr;
 using shared_board = test::shared_at<now>;
 
+struct many {
+    std::array<std::atomic<int>, 4000> starts; // by item
+};
+many* cheap = nullptr;
+
+/// Each of these is at another place among those that are claimed together.
+bool is_deadly(int x)
+{
+    return x >= 2000 && (x - 2000) % 211 == 0;
+}
+
+int cheap_or_deadly(int x)
+{
+    ++cheap->starts[static_cast<std::size_t>(x)];
+    if (is_deadly(x))
+        ::raise(SIGKILL);
+    return x;
+}
+
 // Ways to die.
 
 __attribute__((no_sanitize("undefined", "address"))) void write_to_null()
@@ -281,15 +300,21 @@ TEST_CASE("a pool whose nursery is killed makes a new one and loses only what ra
     SECTION("while nothing runs")
     {
         const std::vector<int> items = test::numbers(200);
+        std::vector<cofork::worker_state> workers;
         int killed = 0;
         while (killed < 10) {
             // A worker may still be there for a moment, and take an item with it.
             const auto all = test::run(context, cofork::try_parallel(pool, test::twice, items));
             for (std::size_t i = 0; i < all.size(); ++i)
                 CHECK((all[i] ? *all[i] == 2 * items[i] : all[i].error().signal == SIGKILL));
+            workers = pool.worker_states();
             for (const pid_t nursery : test::nurseries()) // none, when it was lost while the last call ended
                 killed += ::kill(nursery, SIGKILL) == 0 ? 1 : 0;
         }
+        // The last ones are to take no item of what comes.
+        CHECK(test::eventually([&] {
+            return std::ranges::all_of(workers, [](const auto& w) { return test::state_of(w.pid) == 'Z' || test::is_gone(w.pid); });
+        }));
     }
     SECTION("while an item runs")
     {
@@ -312,4 +337,28 @@ TEST_CASE("a pool whose nursery is killed makes a new one and loses only what ra
     test::still_works(context, pool);
     test::snapshot_works(context);
     test::runs_dry(context);
+}
+
+TEST_CASE("of items so cheap that some are claimed at once only the one that crashes fails, and none runs twice", "[fault][F9]")
+{
+    const test::leaves_nothing nothing;
+    const test::shared_at<cheap> shared;
+    asio::io_context context{1};
+    const std::vector<int> items = test::numbers(cheap->starts.size());
+    std::vector<cofork::outcome<int>> all;
+    SECTION("in a pool")
+    {
+        cofork::pool pool{context, {.workers = 2, .min_workers = 2}};
+        all = test::run(context, cofork::try_parallel(pool, cheap_or_deadly, items));
+    }
+    SECTION("in a snapshot")
+    {
+        all = test::run(context, cofork::try_parallel(cheap_or_deadly, items, {.workers = 2}));
+    }
+    REQUIRE(all.size() == items.size());
+    for (std::size_t i = 0; i < all.size(); ++i) {
+        INFO("item " << i);
+        CHECK(all[i].has_value() == !is_deadly(items[i]));
+        CHECK(cheap->starts[i] == 1);
+    }
 }

@@ -179,9 +179,10 @@ constexpr attack attacks[] = {
     {"a crash report of noise", fill_crash_report, fate::fails, failure_kind::crashed, "signal 9"},
     {"says that it has not begun, and dies", [] {
          --own_page().claim;
+         --own_page().started;
          ::_exit(5);
      }, fate::fails, failure_kind::crashed, "status 5"},
-    {"says that it has begun everything", [] { own_page().claim += 1000; stay(); },
+    {"says that it has begun everything", [] { own_page().claim += 1000; own_page().started += 1000; stay(); },
      fate::fails, failure_kind::protocol, "more than it holds"},
     {"says that it began in a thousand years", [] { own_page().started_at = std::uint64_t{1} << 62; stay(); },
      fate::fails, failure_kind::timeout},

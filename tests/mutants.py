@@ -90,6 +90,17 @@ MUTANTS = {
         [("lib/link_end.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = held_.empty() ? 0 : 1;")],
         ["fault_death", "fault_kill"],
     ),
+    "blame-the-claimed": (
+        "cheap items that were claimed with the one that was running fail with it",
+        [
+            (
+                "lib/page_view.hpp",
+                "return page_.started.load(std::memory_order_acquire); }",
+                "return claimed_of(page_.claim.load(std::memory_order_acquire)); }",
+            )
+        ],
+        ["fault_death"],
+    ),
     "run-again": (
         "an item that was running when its worker died is started again",
         [("lib/link_end.cpp", "std::uint32_t n = unfit_.empty() ? started_unanswered() : 0;", "std::uint32_t n = 0;")],

@@ -120,7 +120,7 @@ TEST_CASE("a worker answers each item in order, and counts in its page", "[worke
             if (i == 1)
                 CHECK(reply.payload.empty());
         }
-        CHECK(started_of(r.page().claim) == 4 * (batch + 1));
+        CHECK(r.page().started == 4 * (batch + 1));
         CHECK(r.page().finished == 4 * (batch + 1));
         CHECK(r.page().pid != 0);
     }
@@ -150,7 +150,7 @@ TEST_CASE("items that were taken back are skipped, those of the new epoch are ru
     const auto reply = r.receive();
     CHECK(reply.header.sequence == 0);
     CHECK(reply.payload == bytes_of("new"));
-    CHECK(started_of(r.page().claim) == 1);
+    CHECK(r.page().started == 1);
 }
 
 TEST_CASE("an item that is still arriving has not started", "[worker][F4]")
@@ -171,10 +171,10 @@ TEST_CASE("an item that is still arriving has not started", "[worker][F4]")
     store<std::uint64_t>(part.data() + sizeof(job_header), 10);
     REQUIRE(write_all(jobs.write.get(), part.data(), part.size()));
     CHECK(test::eventually([&] { return page->pid != 0 && test::state_of(worker.pid()) == 'S'; }));
-    CHECK(started_of(page->claim) == 0);
+    CHECK(page->started == 0);
     jobs.write.reset(); // never comes
     CHECK(worker.status() == 0);
-    CHECK(started_of(page->claim) == 0);
+    CHECK(page->started == 0);
 }
 
 TEST_CASE("a finished result is in the page before it is written", "[worker][F5]")
@@ -189,7 +189,7 @@ TEST_CASE("a finished result is in the page before it is written", "[worker][F5]
     job_header header = header_for(2);
     header.entry = reinterpret_cast<std::uint64_t>(static_cast<entry>(slow));
     r.send(header, {{}, bytes_of("hang")});
-    REQUIRE(test::eventually([&] { return started_of(r.page().claim) == 2; }));
+    REQUIRE(test::eventually([&] { return r.page().started == 2; }));
     // Written or not yet: its bytes are in one place or the other.
     const auto filled = r.page().filled.load();
     CHECK(r.page().flushed + filled == sizeof(reply_header) + sizeof(ready_note) + sizeof(reply_header) + sizeof(int));

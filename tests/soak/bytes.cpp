@@ -52,7 +52,7 @@ constexpr std::size_t whole(std::uint64_t size)
 [[noreturn]] void write_and_die(const std::string& result, std::size_t offset)
 {
     std::vector<std::byte> frame(whole(result.size()));
-    store(frame.data(), reply_header{reply_magic, reply_kind::value, 0, started_of(test::own_page().claim) - 1,
+    store(frame.data(), reply_header{reply_magic, reply_kind::value, 0, test::own_page().started - 1,
                             frame.size() - sizeof(reply_header)});
     store<std::uint64_t>(frame.data() + sizeof(reply_header), result.size());
     std::ranges::copy(std::as_bytes(std::span{result}), frame.begin() + sizeof(reply_header) + sizeof(std::uint64_t));

@@ -79,7 +79,7 @@ void send_noise(std::uint64_t random, std::size_t size)
 
 void be_hostile(deed d, std::uint64_t random)
 {
-    reply_header header{reply_magic, reply_kind::value, 0, started_of(test::own_page().claim) - 1, 4};
+    reply_header header{reply_magic, reply_kind::value, 0, test::own_page().started - 1, 4};
     switch (d) {
     case deed::noise: return send_noise(random, 16 + random % 5000);
     case deed::part_of_a_header: return send_noise(random, 1 + random % 15);

@@ -27,7 +27,7 @@ inline void send(const void* bytes, std::size_t size)
 inline cofork::detail::reply_header reply(
     std::uint64_t size, cofork::detail::reply_kind kind = cofork::detail::reply_kind::value)
 {
-    return {cofork::detail::reply_magic, kind, 0, cofork::detail::started_of(own_page().claim) - 1, size};
+    return {cofork::detail::reply_magic, kind, 0, own_page().started - 1, size};
 }
 
 inline void send_reply(const cofork::detail::reply_header& header, std::string_view payload = {})

@@ -59,6 +59,7 @@ private:
     bool next_item();
     bool fill(std::size_t size);
     bool claim();
+    std::uint32_t more_at_once() const;
     void finish_item();
     void add(reply_kind kind, std::uint32_t sequence, byte_view payload);
     void flush();
@@ -88,6 +89,7 @@ private:
     bool running_ = false;
     std::uint64_t index_ = 0;
     std::uint32_t sequence_ = 0;
+    std::uint32_t claimed_ = 0; // behind it
     std::chrono::steady_clock::time_point started_{};
     fate fate_ = fate::value;
 
