@@ -125,9 +125,9 @@ private:
         if (buffer_.capacity() - begin_ < size)
             compact();
         waited_ = true;
+        replies_.flush(); // before what may take time: the parent may be waiting for these
         forget_alarms();
         while (end_ - begin_ < size) {
-            replies_.flush(); // before every read: it may block, and the parent may be waiting for these
             fd_.check();
             const std::uint64_t began = life_.spin_ns > 0 ? look_again() : 0;
             stay_or_go();

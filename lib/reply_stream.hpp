@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <tuple>
 
 #include <fcntl.h>
 #include <sched.h>
@@ -112,40 +113,77 @@ private:
     void write_through(const reply_header& header, const parts& payload) noexcept
     {
         fd_.check();
-        std::array<std::byte, sizeof header> bytes;
-        store(bytes.data(), header);
-        send(bytes.data(), bytes.size());
-        std::size_t sent = bytes.size();
-        for (byte_view part : payload) {
-            sent += part.size();
-            if (may_splice_ && part.size() >= worth_splicing)
-                part = part.subspan(lend(part));
-            send(part.data(), part.size());
-        }
-        advance(sent);
+        std::array<std::byte, sizeof header> lead;
+        store(lead.data(), header);
+        // Together: each write wakes the parent.
+        gather whole;
+        whole.add(lead);
+        for (const byte_view part : payload)
+            whole.add(part);
+        const std::size_t size = whole.size();
+        if (may_splice_ && size >= worth_splicing)
+            lend(whole);
+        const bool written = whole.move([this](const iovec* at, int count) { return ::writev(fd_.number(), at, count); });
+        if (!written)
+            ::_exit(EXIT_FAILURE); // nobody is left to hear it
+        advance(size);
         last_flush_ = now_ns();
     }
 
-    /// Gives the pipe the pages themselves (vmsplice(2)), which the parent then copies from: one copy less. Returns how many
-    /// bytes it took; it has let go of them.
-    std::size_t lend(byte_view part) noexcept
-    {
-        std::size_t lent = 0;
-        while (lent < part.size()) {
-            const iovec rest{const_cast<std::byte*>(part.data()) + lent, part.size() - lent};
-            const ssize_t n = ::vmsplice(fd_.number(), &rest, 1, 0);
-            if (n < 0 && errno == EINTR)
-                continue;
-            if (n <= 0)
-                break;
-            lent += static_cast<std::size_t>(n);
+    /// Bytes that are in several places, and go out one after the other.
+    class gather {
+    public:
+        void add(byte_view part) noexcept
+        {
+            if (!part.empty())
+                parts_[count_++] = {const_cast<std::byte*>(part.data()), part.size()};
         }
+        std::size_t size() const noexcept
+        {
+            std::size_t all = 0;
+            for (std::size_t i = first_; i < count_; ++i)
+                all += parts_[i].iov_len;
+            return all;
+        }
+        /// By `out`, as writev(2), until nothing is left. Returns whether that is so.
+        template <typename Out>
+        bool move(Out out) noexcept
+        {
+            while (first_ < count_) {
+                const ssize_t n = out(&parts_[first_], static_cast<int>(count_ - first_));
+                if (n < 0 && errno == EINTR)
+                    continue;
+                if (n <= 0)
+                    return false;
+                pass(static_cast<std::size_t>(n));
+            }
+            return true;
+        }
+
+    private:
+        void pass(std::size_t bytes) noexcept
+        {
+            for (; first_ < count_ && bytes >= parts_[first_].iov_len; ++first_)
+                bytes -= parts_[first_].iov_len;
+            if (bytes > 0)
+                parts_[first_] = {static_cast<std::byte*>(parts_[first_].iov_base) + bytes, parts_[first_].iov_len - bytes};
+        }
+
+        std::array<iovec, 1 + std::tuple_size_v<parts>> parts_;
+        std::size_t first_ = 0;
+        std::size_t count_ = 0;
+    };
+
+    /// Gives the pipe the pages themselves (vmsplice(2)), which the parent then copies from: one copy less. What it takes it has
+    /// let go of when this returns.
+    void lend(gather& from) noexcept
+    {
+        from.move([this](const iovec* at, int count) { return ::vmsplice(fd_.number(), at, static_cast<std::size_t>(count), 0); });
         int there = 0;
         for (unsigned rounds = 0; ::ioctl(fd_.number(), FIONREAD, &there) == 0 && there > 0; ++rounds) {
             const timespec moment{0, 50'000};
             rounds < 100 ? ::sched_yield() : ::nanosleep(&moment, nullptr);
         }
-        return lent;
     }
 
     static constexpr std::size_t worth_splicing = 256 * 1024;
