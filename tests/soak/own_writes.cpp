@@ -6,6 +6,7 @@
 #include "../support/worker_side.hpp"
 
 #include <algorithm>
+#include <array>
 #include <csignal>
 #include <cstdint>
 #include <optional>
@@ -18,6 +19,8 @@
 
 extern "C" ssize_t __real_write(int, const void*, std::size_t);
 extern "C" ssize_t __wrap_write(int, const void*, std::size_t);
+extern "C" ssize_t __real_writev(int, const iovec*, int);
+extern "C" ssize_t __wrap_writev(int, const iovec*, int);
 extern "C" ssize_t __real_vmsplice(int, const iovec*, std::size_t, unsigned);
 extern "C" ssize_t __wrap_vmsplice(int, const iovec*, std::size_t, unsigned);
 
@@ -87,6 +90,24 @@ ssize_t put_result(std::size_t size, Put put)
     return done;
 }
 
+/// The same of several places: `put(parts, count)`.
+template <typename Put>
+ssize_t put_result(const iovec* from, std::size_t count, Put put)
+{
+    std::size_t size = 0;
+    for (std::size_t i = 0; i < count; ++i)
+        size += from[i].iov_len;
+    return put_result(size, [&](std::size_t most) {
+        std::array<iovec, 4> some; // a reply's header, and its payload in three parts
+        std::size_t n = 0;
+        for (; n < std::min(count, some.size()) && most > 0; ++n) {
+            some[n] = {from[n].iov_base, std::min(most, from[n].iov_len)};
+            most -= some[n].iov_len;
+        }
+        return put(some.data(), n);
+    });
+}
+
 } // namespace
 
 void enlist()
@@ -123,14 +144,22 @@ extern "C" ssize_t __wrap_write(int fd, const void* bytes, std::size_t size)
     return soak::put_result(size, [&](std::size_t n) { return __real_write(fd, bytes, n); });
 }
 
+extern "C" ssize_t __wrap_writev(int fd, const iovec* parts, int count)
+{
+    if (soak::fails(soak::system_call::write))
+        return -1;
+    if (fd < 0 || fd != soak::pipe_of_results)
+        return __real_writev(fd, parts, count);
+    return soak::put_result(parts, static_cast<std::size_t>(count),
+        [&](const iovec* some, std::size_t n) { return __real_writev(fd, some, static_cast<int>(n)); });
+}
+
 extern "C" ssize_t __wrap_vmsplice(int fd, const iovec* parts, std::size_t count, unsigned flags)
 {
     if (soak::fails(soak::system_call::vmsplice))
         return -1;
-    if (fd < 0 || fd != soak::pipe_of_results || count != 1)
+    if (fd < 0 || fd != soak::pipe_of_results)
         return __real_vmsplice(fd, parts, count, flags);
-    return soak::put_result(parts->iov_len, [&](std::size_t n) {
-        const iovec some{parts->iov_base, n};
-        return __real_vmsplice(fd, &some, 1, flags);
-    });
+    return soak::put_result(
+        parts, count, [&](const iovec* some, std::size_t n) { return __real_vmsplice(fd, some, n, flags); });
 }
