@@ -9,7 +9,7 @@ namespace cofork::detail {
 
 namespace {
 
-constexpr std::size_t buffer_bytes = 64 * 1024; // what a pipe holds (pipe(7))
+constexpr std::size_t buffer_bytes = 96 * 1024; // what a pipe holds (pipe(7)), and half of that
 
 /// Between the page and us lies what a pipe holds at most, and the page.
 constexpr std::size_t most_early = (std::size_t{1} << 20) + page::bytes;

@@ -134,7 +134,7 @@ void link::arrived(std::size_t bytes) noexcept
     check_guess();
     if (!held_.empty() && held_.owner()->measured())
         tell_starts(inbox_.answered() + started_unanswered());
-    if (!large_results_ && inbox_.expects_large()) {
+    if (!large_results_ && (fills_pipe_ || inbox_.expects_large())) {
         large_results_ = true;
         ::fcntl(results_fd_, F_SETPIPE_SZ, large_pipe);
     }
@@ -225,6 +225,7 @@ bool link::take_answers(const reply_run& run, std::uint32_t count)
     call& owner = *held_.owner(); // held until its last item is dropped, and by the dispatcher until we leave
     if (header.kind == reply_kind::value && header.size > next().max_result) // the header came when another call's item was next
         return reject("reply longer than allowed");
+    fills_pipe_ = fills_pipe_ || header.size >= default_pipe / 2;
     attempt_facts by{slot_, pid(), header.ran};
     terms_.counts->received += count * run.stride();
     if (owner.measured() && !take_usage(payload, by))

@@ -196,7 +196,8 @@ private:
     bool spent_ = false;
     inbox inbox_{page_, *this};
     bool distrusted_ = false; // it broke the protocol: nothing more is believed
-    bool large_results_ = false;
+    bool large_results_ = false; // its pipe is large
+    bool fills_pipe_ = false;    // a reply took half of a usual one
     bool large_items_ = false;
     std::deque<segment> unsent_;
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
