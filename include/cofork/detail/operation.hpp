@@ -73,6 +73,13 @@ public:
     std::shared_ptr<job> kept() { return {static_cast<job*>(this), &free, allocator_}; }
 
     Task& task() noexcept { return task_; }
+    /// Makes room for what will come, once, before anything of the call is in the heap: else small pieces lie where the results of
+    /// the last call lay, and the next ones find no room there. Throws std::bad_alloc.
+    void prepare()
+    {
+        if constexpr (requires { sink_.expect(taken_); })
+            sink_.expect(size().value_or(0));
+    }
 
     work* inherited() noexcept override { return task_.inherited(); }
     entry code() const noexcept override
@@ -139,7 +146,6 @@ public:
 
     std::uint32_t deliver(std::uint64_t first, const result_run& results) override
     {
-        prepare();
         const auto index = static_cast<std::size_t>(first);
         std::uint32_t taken = 0;
         try {
@@ -156,7 +162,6 @@ public:
     }
     bool deliver(failure why) override
     {
-        prepare();
         return sink_.failed(std::move(why));
     }
     void finish(std::exception_ptr why) noexcept override
@@ -202,18 +207,9 @@ private:
             sink_.value(index, decode_result<result>(bytes));
     }
 
-    void prepare()
-    {
-        if constexpr (requires { sink_.expect(taken_); }) {
-            if (!std::exchange(prepared_, true))
-                sink_.expect(size().value_or(0));
-        }
-    }
-
     Sink sink_;
     Task task_;
     std::size_t taken_ = 0;
-    bool prepared_ = false;
     Allocator allocator_;
 };
 

@@ -192,7 +192,9 @@ struct launch {
         listen_to_slot(handler, cancel);
         const allocator from = asio::get_associated_allocator(handler);
         auto& typed = task_job<Task, sink, allocator>::make(from, f.get(), input.get(), std::forward<Handler>(handler), ex);
-        cancel->started(begin(place, ex, o, typed.task(), typed.kept()));
+        std::shared_ptr<job> kept = typed.kept();
+        typed.prepare();
+        cancel->started(begin(place, ex, o, typed.task(), std::move(kept)));
     }
 };
 
