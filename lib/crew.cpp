@@ -247,7 +247,8 @@ void crew::dismiss() noexcept
 bool crew::recycle()
 {
     bool any = false;
-    unsigned too_many = live() - std::min(live(), setup_.workers);
+    const unsigned there = live();
+    unsigned too_many = there - std::min(there, setup_.workers);
     for (const auto& l : links() | std::views::reverse) { // the first ones are to be kept
         if (l->alive() && l->idle() && (too_many > 0 || allowance(l.get()) == 0)) {
             l->retire();

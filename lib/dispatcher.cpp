@@ -166,11 +166,13 @@ void dispatcher::run_turn()
     if (const auto why = calls_.empty() ? nullptr : crew_.hopeless())
         calls_.stop_all(why);
     calls_.stop_overdue(now);
-    crew_.apply_stops();
+    if (calls_.any_served([](const call& c) { return c.stopping(); }))
+        crew_.apply_stops();
     if (crew_.recycle()) // before idle workers get more
         next_look_ = std::min(next_look_, now + link::silence);
     assign(now);
-    if (next_look_ > now + crew::patience && crew_.could_help())
+    const bool waits_long = next_look_ != clock::time_point::max() && next_look_ > now + crew::patience;
+    if (waits_long && crew_.could_help())
         next_look_ = now + crew::patience;
     if (now >= next_look_)
         look(now);
