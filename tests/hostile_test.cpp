@@ -184,6 +184,7 @@ constexpr attack attacks[] = {
      }, fate::fails, failure_kind::crashed, "status 5"},
     {"says that it has begun everything", [] { own_page().claim += 1000; own_page().started += 1000; stay(); },
      fate::fails, failure_kind::protocol, "more than it holds"},
+    {"claims everything", [] { own_page().claim += 1000; stay(); }, fate::fails, failure_kind::timeout},
     {"says that it began in a thousand years", [] { own_page().started_at = std::uint64_t{1} << 62; stay(); },
      fate::fails, failure_kind::timeout},
     // The difference to now was a signed overflow.
