@@ -1,9 +1,12 @@
 #pragma once
 // The wire format between the parent and one worker. Pure: no system calls, no allocation.
 //
-//   job pipe     batch := job_header captures item*        item := u64 size, bytes     (no items when by_index)
+//   job pipe     batch := job_header captures item*        (no items when by_index)
+//                item := u64 size, bytes                   a small one
+//                item := u64 size + is_large, part*        until all its bytes have come
+//                part := u64 size, bytes                   or u64 size + is_large, u64 position in the arena
 //   result pipe  reply := reply_header payload             "ready" (or "unfit"), then one for each started item, in the order
-//                                                          of their starts
+//                                                          of their starts. If its size says is_large, the payload in parts
 //                payload, of a measured batch := item_usage, then what it else is
 //
 // Host byte order and no version field: both ends are forks of one image, so they agree by construction. The parent
@@ -36,6 +39,9 @@ struct job_header {
 
 inline constexpr std::uint32_t job_magic = 0x316a6b63; // "ckj1" in memory
 static_assert(std::has_unique_object_representations_v<job_header>); // padding would leak stack bytes
+
+/// In a size: of an item or a reply, that it comes in parts; of a part, that it lies in the arena.
+inline constexpr std::uint64_t is_large = std::uint64_t{1} << 63;
 
 enum class reply_kind : std::uint8_t {
     value = 1, ///< payload: the encoded result
@@ -86,6 +92,11 @@ inline constexpr std::size_t max_report = sizeof(item_usage) + report_lead + max
 /// Beyond this no sum of sizes could be trusted, whatever options::max_result says.
 inline constexpr std::uint64_t longest_reply = std::uint64_t{1} << 60;
 
+constexpr bool comes_in_parts(const reply_header& h) noexcept
+{
+    return (h.size & is_large) != 0;
+}
+
 /// What is wrong with a reply header, or null. `next` is the sequence that must come.
 constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std::uint64_t max_result) noexcept
 {
@@ -98,8 +109,10 @@ constexpr const char* wrong_with(const reply_header& h, std::uint32_t next, std:
     const std::uint64_t most = h.kind == reply_kind::value   ? max_result
                                : h.kind == reply_kind::ready ? sizeof(ready_note)
                                                              : max_report;
-    if (h.size > std::min(most, longest_reply))
+    if ((h.size & ~is_large) > std::min(most, longest_reply))
         return "reply longer than allowed";
+    if (h.size == is_large)
+        return "reply in no parts";
     return nullptr;
 }
 

@@ -66,7 +66,7 @@ public:
 private:
     static constexpr std::size_t keep = 64 * 1024;
     static constexpr std::size_t huge_page = std::size_t{2} << 20;
-    static constexpr std::size_t least_mapping = 2 * huge_page;
+    static constexpr std::size_t least_mapping = 256 * 1024;
     static constexpr std::size_t most_addresses = std::size_t{1} << 30; // what is announced may be nonsense
 
     static std::size_t in_huge_pages(std::size_t size) noexcept { return (size + huge_page - 1) & ~(huge_page - 1); }

@@ -86,6 +86,15 @@ catch (const std::bad_alloc&) {
     return nullptr;
 }
 
+byte_view inbox::memory()
+{
+    if (const arena* const found = page_.open_arena())
+        return found->results;
+    if (page_.has_arena())
+        throw std::bad_alloc{};
+    return {};
+}
+
 const char* inbox::parse(byte_view bytes) noexcept
 try {
     return parser_.feed(bytes, [this] { return user_.next(); }, [this](const reply_run& run) { return user_.take_replies(run); });

@@ -26,9 +26,11 @@ protected:
 
 /// The same replies may be in the page, when the worker has not written them yet, and come by the pipe a moment later. They
 /// have to be the same bytes then: else noise in the pipe would pass for them, and hide what follows.
-class inbox {
+class inbox final : part_source {
 public:
-    inbox(const page_view& page, inbox_user& user) noexcept : page_{page}, user_{user} {}
+    inbox(const page_view& page, inbox_user& user) noexcept : page_{page}, user_{user}, parser_{*this} {}
+    inbox(const inbox&) = delete;
+    inbox& operator=(const inbox&) = delete;
 
     /// Where the next bytes of the pipe go. Throws std::bad_alloc.
     std::span<std::byte> space();
@@ -50,6 +52,8 @@ public:
     bool expects_large() noexcept { return parser_.expects_large(); }
 
 private:
+    byte_view memory() override;
+    void received(std::uint64_t position) noexcept override { page_.received(position); }
     const char* parse(byte_view bytes) noexcept;
     bool came_as_seen(byte_view bytes) noexcept;
     void rescue() noexcept;

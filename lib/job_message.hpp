@@ -1,6 +1,7 @@
 #pragma once
 // A batch as the bytes that go to a worker.
 
+#include "arena.hpp"
 #include "call.hpp"
 #include "frame.hpp"
 
@@ -15,20 +16,67 @@
 
 namespace cofork::detail {
 
+static_assert(least_large <= least_left_block); // what is left elsewhere is of a large item
+
 /// Bytes and who keeps them.
 struct segment {
     std::shared_ptr<const void> keep;
     byte_view bytes;
+    std::uint64_t item = 0; ///< of a large item: bytes from here to its end, in this segment and those that follow
 };
 
-/// The first segment has what fits into `most_copied` bytes; the rest stays where it is, in further ones.
+/// Appends the items of a batch, of which some are large.
+class item_segments {
+public:
+    explicit item_segments(std::vector<segment>& message) noexcept : message_{message} {}
+
+    void add(item_run items)
+    {
+        std::size_t small_from = items.begin();
+        while (items.count > 0) {
+            const std::size_t at = items.begin();
+            const auto size = load<std::uint64_t>(items.encoded->bytes.data() + at);
+            const item_run one = items.take_front(1);
+            if (size < least_large)
+                continue;
+            add_small(one.encoded, small_from, at);
+            add_large(one, size);
+            small_from = items.begin();
+        }
+        add_small(items.encoded, small_from, items.begin());
+    }
+
+private:
+    void add_small(const std::shared_ptr<const encoded_items>& of, std::size_t from, std::size_t to)
+    {
+        if (to > from)
+            message_.push_back({of, byte_view{of->bytes}.subspan(from, to - from)});
+    }
+
+    void add_large(const item_run& one, std::uint64_t size)
+    {
+        std::size_t lead = sizeof size; // its size goes another way
+        one.pieces([&](byte_view piece, std::shared_ptr<const void> keep) {
+            piece = piece.subspan(std::exchange(lead, 0));
+            if (piece.empty())
+                return;
+            message_.push_back({std::move(keep), piece, size});
+            size -= piece.size();
+        });
+    }
+
+    std::vector<segment>& message_;
+};
+
+/// The first segment has all the rest, but for items that are more than `most_copied`: these stay where they are.
 inline std::vector<segment>
 job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::size_t most_copied)
 {
     const job& work = *owner.the_job();
     const byte_view captures = work.captures();
+    const bool copied = items.encoded && items.encoded->left.empty() && items.length() <= most_copied;
     auto head = std::make_shared<byte_buffer>(sizeof(job_header));
-    head->reserve(sizeof(job_header) + captures.size() + std::min(items.length(), most_copied));
+    head->reserve(sizeof(job_header) + captures.size() + (copied ? items.length() : 0));
     store(
         head->data(), job_header{
                           job_magic, epoch, items.count, static_cast<std::uint8_t>(items.encoded ? 0 : 1),
@@ -39,14 +87,12 @@ job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::
                           work.is_single() ? owner.number() : 0});
     head->insert(head->end(), captures.begin(), captures.end());
     std::vector<segment> message{{head, {}}};
-    if (items.encoded) {
-        items.pieces([&](byte_view piece, std::shared_ptr<const void> keep) {
-            if (message.size() == 1 && head->size() + piece.size() <= most_copied)
-                head->insert(head->end(), piece.begin(), piece.end());
-            else if (!piece.empty())
-                message.push_back({std::move(keep), piece});
-        });
+    if (copied) {
+        const byte_view bytes = byte_view{items.encoded->bytes}.subspan(items.begin(), items.length());
+        head->insert(head->end(), bytes.begin(), bytes.end());
     }
+    else if (items.encoded)
+        item_segments{message}.add(items);
     message.front().bytes = *head;
     return message;
 }

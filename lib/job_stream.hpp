@@ -2,8 +2,11 @@
 // What a worker is given to do, out of its job pipe.
 
 #include "crowd.hpp"
+#include "frame.hpp"
 #include "growing_bytes.hpp"
+#include "large_item.hpp"
 #include "own_pipe.hpp"
+#include "page.hpp"
 #include "process.hpp"
 #include "reply_stream.hpp"
 #include "worker_life.hpp"
@@ -31,14 +34,16 @@ struct time_to_go {};
 /// The batches that the parent sent, read in large pieces.
 class job_stream {
 public:
-    job_stream(int fd, reply_stream& replies, const worker_life& life) : fd_{fd}, replies_{replies}, life_{life}
+    /// `large`: null when there is none.
+    job_stream(int fd, page& shared, const arena* large, reply_stream& replies, const worker_life& life)
+        : fd_{fd}, replies_{replies}, life_{life}, large_{shared, large}
     {
         buffer_.reserve(usual_bytes);
         if (life_.max_growth > 0)
             statm_ = open_statm(); // now: in a sandbox it cannot be opened
     }
 
-    /// The next `size` bytes, valid until the next call. Throws time_to_go.
+    /// The next `size` bytes, valid until the next call. Throws time_to_go, std::bad_alloc.
     byte_view take(std::size_t size)
     {
         if (size > buffer_.capacity())
@@ -69,6 +74,75 @@ public:
         return most;
     }
 
+    /// Reads how long the next item is, for one of the next two. Throws time_to_go.
+    void open_item()
+    {
+        left_ = load<std::uint64_t>(take(sizeof left_).data());
+        comes_in_parts_ = (left_ & is_large) != 0;
+        left_ &= ~is_large;
+        if (comes_in_parts_)
+            large_.begin(left_);
+    }
+
+    /// All of it, valid until the next call. Throws time_to_go, std::bad_alloc: then the rest of it has to be skipped.
+    byte_view take_item()
+    {
+        if (!comes_in_parts_)
+            return take(std::exchange(left_, 0));
+        small_reads_ = 0;
+        while (next_part()) {
+            if (in_pipe_ == 0)
+                large_.add(position_, part_);
+            else {
+                take_into(large_.room(), in_pipe_);
+                large_.arrived(std::exchange(in_pipe_, 0));
+            }
+        }
+        return large_.all();
+    }
+
+    void skip_item()
+    {
+        if (!comes_in_parts_)
+            return skip(std::exchange(left_, 0));
+        skip(std::exchange(in_pipe_, 0));
+        while (next_part()) {
+            if (in_pipe_ == 0)
+                large_.skip(position_, part_);
+            else
+                skip(std::exchange(in_pipe_, 0));
+        }
+        large_.done();
+    }
+
+    /// It is not needed any more.
+    void drop_item() noexcept { large_.done(); }
+
+private:
+    /// Its bytes follow, in_pipe_, or are in the arena. Returns false when there are no more.
+    bool next_part()
+    {
+        if (left_ == 0)
+            return false;
+        const auto word = load<std::uint64_t>(take(sizeof left_).data());
+        part_ = word & ~is_large;
+        if (word == part_)
+            in_pipe_ = part_;
+        else
+            position_ = load<std::uint64_t>(take(sizeof position_).data());
+        left_ -= part_;
+        return true;
+    }
+
+    void take_into(std::byte* to, std::size_t size)
+    {
+        const byte_view there = take(std::min(size, end_ - begin_));
+        std::copy(there.begin(), there.end(), to);
+        before_waiting();
+        for (std::size_t at = there.size(); at < size;)
+            at += read(to + at, std::min(size - at, most_read));
+    }
+
     void skip(std::size_t size)
     {
         for (; size > buffer_.capacity(); size -= buffer_.capacity())
@@ -76,7 +150,6 @@ public:
         take(size);
     }
 
-private:
     void compact() noexcept
     {
         std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
@@ -92,20 +165,13 @@ private:
 
     /// One large item must not be this worker's size for ever; but others often follow, and to touch fresh memory for each
     /// takes longer than to read it.
-    void shrink_in_time(std::size_t size)
+    void shrink_in_time()
     {
-        if (buffer_.capacity() <= large_bytes)
+        if (large_.memory() <= large_bytes)
             return;
         const bool is_limited = life_.max_growth > 0 || (life_.rules && life_.rules->wanted.memory > 0); // f may want it all
-        if (is_limited || buffer_.capacity() > most_kept || ++small_reads_ >= most_small_reads || is_idle())
-            shrink(size);
-    }
-
-    void shrink(std::size_t size)
-    {
-        begin_ = end_ = 0;
-        buffer_.clear();
-        buffer_.reserve(std::max(size, usual_bytes));
+        if (is_limited || large_.memory() > most_kept || ++small_reads_ >= most_small_reads || is_idle())
+            large_.free_memory();
     }
 
     /// Nothing comes for a while.
@@ -118,27 +184,37 @@ private:
 
     void fill(std::size_t size)
     {
-        if (size > large_bytes)
-            small_reads_ = 0;
-        else if (begin_ == end_)
-            shrink_in_time(size);
+        if (begin_ == end_ && left_ == 0)
+            shrink_in_time();
         if (buffer_.capacity() - begin_ < size)
             compact();
+        before_waiting();
+        while (end_ - begin_ < size)
+            end_ += read(buffer_.data() + end_, std::min(buffer_.capacity() - end_, most_read));
+    }
+
+    void before_waiting()
+    {
         waited_ = true;
-        replies_.flush(); // before what may take time: the parent may be waiting for these
+        replies_.flush(); // the parent may be waiting for these
         forget_alarms();
-        while (end_ - begin_ < size) {
+    }
+
+    /// At least one byte.
+    std::size_t read(std::byte* to, std::size_t most)
+    {
+        for (;;) {
             fd_.check();
             const std::uint64_t began = life_.spin_ns > 0 ? look_again() : 0;
             stay_or_go();
-            const ssize_t got = ::read(fd_.number(), buffer_.data() + end_, std::min(buffer_.capacity() - end_, most_at_once));
+            const ssize_t got = ::read(fd_.number(), to, most);
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
                 leave();
             if (began != 0)
                 last_wait_ns_ = now_ns() - began;
-            end_ += static_cast<std::size_t>(got);
+            return static_cast<std::size_t>(got);
         }
     }
 
@@ -201,7 +277,7 @@ private:
 
     static constexpr std::size_t usual_bytes = 64 * 1024;
     static constexpr std::size_t large_bytes = std::size_t{1} << 20;
-    static constexpr std::size_t most_at_once = 256 * 1024; // the parent waits when it writes meanwhile: a pipe has one lock
+    static constexpr std::size_t most_read = 256 * 1024; // the parent waits when it writes meanwhile: a pipe has one lock
     static constexpr std::size_t most_kept = std::size_t{32} << 20;
     static constexpr unsigned most_small_reads = 16; // reads; a batch takes one to three
 
@@ -211,11 +287,17 @@ private:
     owned_fd statm_;
     bool begun_ = false;          // before that there was no item
     std::size_t first_size_ = 0;  // after the first items
-    growing_bytes buffer_{true};
+    growing_bytes buffer_;
     std::size_t begin_ = 0;
     std::size_t end_ = 0;
     bool waited_ = false;
-    unsigned small_reads_ = 0; // since the last large one
+    std::uint64_t left_ = 0;      // of the present item: bytes of which nothing is known yet
+    bool comes_in_parts_ = false; // it does
+    std::uint64_t part_ = 0;      // bytes of its present part
+    std::uint64_t in_pipe_ = 0;   // of that one, not read
+    std::uint64_t position_ = 0;  // of that one, in the arena
+    large_item large_;
+    unsigned small_reads_ = 0; // since the last large item
     std::uint64_t last_wait_ns_ = 0; // measured only where it spins
     crowd crowd_;
 };

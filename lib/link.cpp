@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -51,19 +50,17 @@ void link::begin(clock::time_point now, const link_terms& terms) noexcept
 void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now)
 {
     std::vector<segment> message = job_message(*owner, items, page_.epoch(), default_pipe);
-    if (message.size() > 1 && !std::exchange(large_items_, true))
-        ::fcntl(jobs_read_.get(), F_SETPIPE_SZ, large_pipe); // refused above the user's share: slower, still right
     for (const segment& part : message)
         terms_.counts->sent += part.bytes.size();
     owner->given(now);
     spent_ = spent_ || owner->opts().fresh;
-    std::ranges::move(message, std::back_inserter(unsent_));
+    outbox_.add(std::move(message));
     const bool free = held_.empty();
     held_.add(std::move(owner), std::move(items));
     if (free && held_.owner()->measured())
         tell_starts(inbox_.answered() + 1);
     if (!channel_->writing() && !channel_->reading()) {
-        if (channel_->write_and_read(unsent_.front().bytes, inbox_.space(), shared_from_this()))
+        if (channel_->write_and_read(outbox_.next(), inbox_.space(), shared_from_this()))
             wrote_one();
         return;
     }
@@ -75,15 +72,14 @@ void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_poi
 
 void link::wrote_one()
 {
-    unsent_.pop_front();
-    ++written_;
+    outbox_.wrote();
     write_more();
 }
 
 void link::write_more()
 {
-    if (!unsent_.empty())
-        channel_->write(unsent_.front().bytes, shared_from_this());
+    if (!outbox_.empty())
+        channel_->write(outbox_.next(), shared_from_this());
 }
 
 void link::on_written(std::error_code ec) noexcept

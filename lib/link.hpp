@@ -6,11 +6,10 @@
 #include "channel.hpp"
 #include "held_items.hpp"
 #include "inbox.hpp"
-#include "job_message.hpp"
 #include "nursery_client.hpp"
+#include "outbox.hpp"
 #include "page_view.hpp"
 
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -198,8 +197,7 @@ private:
     bool distrusted_ = false; // it broke the protocol: nothing more is believed
     bool large_results_ = false; // its pipe is large
     bool fills_pipe_ = false;    // a reply took half of a usual one
-    bool large_items_ = false;
-    std::deque<segment> unsent_;
+    outbox outbox_{page_};
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;
     bool guess_ended_ = false; // and nobody has been told of it
@@ -211,8 +209,7 @@ private:
     std::uint64_t progress_seen_ = 0;
     clock::time_point quiet_since_{}; // since when nothing of that has changed, as far as we looked
     bool suspected_ = false;
-    std::uint64_t written_ = 0; // segments
-    std::pair<std::uint64_t, std::size_t> rest_seen_{~std::uint64_t{0}, 0}; // of what it need not start: written_, and bytes left
+    std::pair<std::uint64_t, std::size_t> rest_seen_{~std::uint64_t{0}, 0}; // of what it need not start: writes, and bytes left
     clock::time_point unread_since_{}; // since when that is so
     int pid_ = 0;
     kill_reason reason_ = kill_reason::none;

@@ -57,7 +57,7 @@ std::optional<clock::time_point> link::look_at_items(clock::time_point now)
 /// It has nothing to do but to read, so it is not for long that it does not.
 std::optional<clock::time_point> link::look_at_rest(clock::time_point now)
 {
-    const std::pair progress{written_, channel_->unwritten()};
+    const std::pair progress{outbox_.writes(), channel_->unwritten()};
     if (!began() || progress != rest_seen_) {
         rest_seen_ = progress;
         unread_since_ = now;

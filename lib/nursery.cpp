@@ -5,6 +5,7 @@
 #include "nursery_socket.hpp"
 #include "output_taps.hpp"
 #include "process.hpp"
+#include "slot_memory.hpp"
 #include "symboliser.hpp"
 #include "worker.hpp"
 
@@ -208,25 +209,27 @@ private:
         close_others(kept);
         (void)parent_.release(); // their numbers are closed already
         (void)ended_.release();
-        keep_only_page(slot);
+        page* const own = keep_only(setup_.pages, setup_.slots, slot);
+        arena* const large = keep_only_arena(slot);
         offer_to_oom_killer();
         ++worker_depth;
         unblock_signals();
-        worker_setup setup{jobs_fd, results_fd, setup_.pages + slot, setup_.life, printing};
+        worker_setup setup{jobs_fd, results_fd, own, large, setup_.life, printing};
         if (slot < setup_.kept)
             setup.life.idle_ns = 0;
         worker_main(setup);
     }
 
-    /// What two workers shared, one of them could use against the other; and a grandchild has no business there.
-    void keep_only_page(std::uint32_t slot) noexcept
+    /// Returns null when there is none. The parent counts on it when there is one.
+    arena* keep_only_arena(std::uint32_t slot) const noexcept
     {
-        page* const own = setup_.pages + slot;
-        if (slot > 0)
-            ::munmap(setup_.pages, slot * sizeof(page));
-        if (slot + 1 < setup_.slots)
-            ::munmap(own + 1, (setup_.slots - slot - 1) * sizeof(page));
-        ::madvise(own, sizeof(page), MADV_DONTFORK);
+        if (!setup_.arenas)
+            return nullptr;
+        arena* const own = keep_only(setup_.arenas, setup_.slots, slot);
+        if (::mprotect(own->items, sizeof own->items, PROT_READ) != 0
+            || ::mprotect(own->results, sizeof own->results, PROT_READ | PROT_WRITE) != 0)
+            ::_exit(EXIT_FAILURE);
+        return own;
     }
 
     void kill_child(const nursery_request& request) noexcept

@@ -1,6 +1,7 @@
 #pragma once
 // The nursery: a process with one thread that forks the workers, reaps them and reports how they ended.
 
+#include "arena.hpp"
 #include "nursery_protocol.hpp"
 #include "page.hpp"
 #include "worker_life.hpp"
@@ -14,6 +15,7 @@ struct nursery_setup {
     int control;        ///< our end of the SOCK_SEQPACKET pair
     pid_t parent;       ///< whose death is ours
     page* pages;        ///< one per slot, shared with the parent
+    arena* arenas;      ///< likewise; null: there are none
     std::uint32_t slots;
     worker_life life;
     std::uint32_t kept; ///< workers in the first slots do not end because they have nothing to do

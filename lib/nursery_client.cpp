@@ -17,6 +17,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -27,7 +28,16 @@ namespace {
 
 /// How long a nursery may take to reap its workers before it is killed itself: a worker of 1 GiB takes 0.1 s to die.
 constexpr int patience_ms = 10'000;
+/// By a place at rest: some 64 MiB. To touch fresh memory costs more than to copy.
+constexpr std::uint32_t arenas_kept = 12;
 constexpr std::chrono::milliseconds again_after{10};
+
+/// What is set aside and not used must not be missing elsewhere.
+bool has_few_addresses() noexcept
+{
+    rlimit most{};
+    return ::getrlimit(RLIMIT_AS, &most) != 0 || most.rlim_cur != RLIM_INFINITY;
+}
 
 [[noreturn]] void fail(int error, const char* call)
 {
@@ -36,16 +46,54 @@ constexpr std::chrono::milliseconds again_after{10};
 
 } // namespace
 
-shared_pages::shared_pages(std::uint32_t count) : pages_{nullptr}, count_{count}
+shared_pages::shared_pages(std::uint32_t count) : pages_{nullptr}, count_{count}, open_(count), used_(count)
 {
     void* const memory = ::mmap(nullptr, count * sizeof(page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
         fail(errno, "mmap");
     pages_ = static_cast<page*>(memory); // zero-filled by the kernel, which is what every field starts as
+    if (!has_few_addresses())
+        map_arenas();
+}
+
+/// As addresses only: MAP_NORESERVE for what is never touched, no access for a program that locks all its memory
+/// (mlockall(2)), and not in its core: that would touch all of it.
+void shared_pages::map_arenas() noexcept
+{
+    const std::size_t size = count_ * sizeof(arena);
+    void* const memory = ::mmap(nullptr, size, PROT_NONE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED)
+        return; // what is large goes by the pipes
+    ::madvise(memory, size, MADV_DONTDUMP);
+    arenas_ = static_cast<arena*>(memory);
+}
+
+arena* shared_pages::open_arena(std::uint32_t slot) noexcept
+{
+    if (arenas_ && !open_[slot])
+        open_[slot] = ::mprotect(arenas_ + slot, sizeof(arena), PROT_READ | PROT_WRITE) == 0;
+    used_[slot] = open_[slot];
+    return open_[slot] ? arenas_ + slot : nullptr;
+}
+
+void shared_pages::clear_arena(std::uint32_t slot) noexcept
+{
+    if (!used_[slot])
+        return;
+    ::madvise(arenas_ + slot, sizeof(arena), MADV_REMOVE);
+    used_[slot] = false;
+}
+
+void shared_pages::trim_arenas() noexcept
+{
+    for (std::uint32_t slot = arenas_kept; slot < count_; ++slot)
+        clear_arena(slot);
 }
 
 shared_pages::~shared_pages()
 {
+    if (arenas_)
+        ::munmap(arenas_, count_ * sizeof(arena));
     ::munmap(pages_, count_ * sizeof(page));
 }
 
@@ -68,7 +116,7 @@ nursery_client::nursery_client(const asio::any_io_executor& ex, std::uint32_t sl
 void nursery_client::fork_nursery(owned_fd control, const worker_life& life, std::uint32_t kept)
 {
     std::cout.flush(); // unsynchronised with stdio it has a buffer of its own, which cannot be purged in the child
-    const nursery_setup setup{control.get(), ::getpid(), pages_->get(), pages_->count(), life, kept};
+    const nursery_setup setup{control.get(), ::getpid(), pages_->get(), pages_->arenas(), pages_->count(), life, kept};
     prepare_crash_handler();
     int error = 0;
     {
@@ -195,6 +243,7 @@ void nursery_client::watch(std::shared_ptr<nursery_user> user)
 void nursery_client::unwatch() noexcept
 {
     user_.reset();
+    pages_->trim_arenas();
     asio::error_code ignored;
     control_.cancel(ignored);
 }

@@ -1,6 +1,7 @@
 #pragma once
 // The parent's side of a nursery: asks for workers, hears how they end.
 
+#include "arena.hpp"
 #include "nursery_protocol.hpp"
 #include "owned_fd.hpp"
 #include "page.hpp"
@@ -11,17 +12,19 @@
 #include <asio/posix/stream_descriptor.hpp>
 #include <asio/steady_timer.hpp>
 
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 namespace cofork::detail {
 
 /// Anonymous memory shared with children; unmapped at the end.
 class shared_pages {
 public:
-    /// Throws std::system_error: ENOMEM (mmap(2)).
+    /// Also arenas, as far as the process may have so many addresses. Throws std::system_error: ENOMEM (mmap(2)).
     explicit shared_pages(std::uint32_t count);
     ~shared_pages();
     shared_pages(const shared_pages&) = delete;
@@ -30,9 +33,23 @@ public:
     page* get() const noexcept { return pages_; }
     std::uint32_t count() const noexcept { return count_; }
 
+    /// One for each slot, without access; null: there are none.
+    arena* arenas() const noexcept { return arenas_; }
+    /// That of one slot, to be used. Null: it has none, or the kernel has no memory for its tables.
+    arena* open_arena(std::uint32_t slot) noexcept;
+    /// Its memory is given back; the worker that had it is gone, or has nothing to do.
+    void clear_arena(std::uint32_t slot) noexcept;
+    /// No worker has anything to do: the memory of all but some is given back.
+    void trim_arenas() noexcept;
+
 private:
+    void map_arenas() noexcept;
+
     page* pages_;
     std::uint32_t count_;
+    arena* arenas_ = nullptr;
+    std::vector<bool> open_; // arenas that were opened, and
+    std::vector<bool> used_; // that have memory
 };
 
 class nursery_user {
@@ -69,7 +86,7 @@ public:
     /// Asks the worker where it is: nursery_news::seen tells when the answer is in its page.
     void look(std::uint32_t slot, std::uint64_t generation);
 
-    /// Starts or stops hearing reports. While started, the executor's context has work.
+    /// Starts hearing reports, or stops: no worker has anything to do. While started, the executor's context has work.
     void watch(std::shared_ptr<nursery_user> user);
     void unwatch() noexcept;
 

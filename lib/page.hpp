@@ -40,6 +40,8 @@ struct page {
     std::atomic<std::uint32_t> finished;   ///< items whose f has returned
     std::atomic<std::uint64_t> busy;       ///< ns spent in f, all items together
     std::atomic<std::uint32_t> pid;        ///< of the worker, once its state is made and it takes items
+    std::atomic<std::uint64_t> taken;      ///< of arena::items: what is before this position it does not need any more
+    std::atomic<std::uint64_t> received;   ///< of arena::results: likewise the parent, which writes this
 
     alignas(64) std::atomic<std::uint64_t> flushed; ///< bytes of the reply stream before out[0]
     std::atomic<std::uint32_t> filled;              ///< bytes of whole replies in out

@@ -18,14 +18,17 @@ std::chrono::nanoseconds said(const std::atomic<std::uint64_t>& time) noexcept
 } // namespace
 
 page_view::page_view(std::shared_ptr<shared_pages> pages, std::uint32_t slot)
-    : pages_{std::move(pages)}, page_{pages_->get()[slot]}
+    : pages_{std::move(pages)}, page_{pages_->get()[slot]}, slot_{slot}
 {
+    pages_->clear_arena(slot);
     page_.claim = 0;
     page_.started_at = 0;
     page_.started = 0;
     page_.finished = 0;
     page_.pid = 0;
     page_.busy = 0;
+    page_.taken = 0;
+    page_.received = 0;
     page_.flushed = 0;
     page_.filled = 0;
     page_.printed.printing = 0;

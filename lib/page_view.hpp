@@ -48,6 +48,14 @@ public:
     /// When the last item that it started was started; empty when it has started none.
     std::optional<time_point> last_start() const noexcept;
 
+    bool has_arena() const noexcept { return pages_->arenas() != nullptr; }
+    /// Null: it has none, or it cannot be had now.
+    arena* open_arena() const noexcept { return pages_->open_arena(slot_); }
+    /// How far it is with arena::items. It may say anything.
+    const std::atomic<std::uint64_t>& taken() const noexcept { return page_.taken; }
+    /// How far we are with arena::results.
+    void received(std::uint64_t position) const noexcept { page_.received.store(position, std::memory_order_release); }
+
     /// Once it is dead, if it told anything. Throws std::bad_alloc.
     std::optional<crash_report> crash() const;
 
@@ -63,6 +71,7 @@ private:
 
     std::shared_ptr<shared_pages> pages_;
     page& page_;
+    std::uint32_t slot_;
     std::uint32_t epoch_ = 0;
 };
 

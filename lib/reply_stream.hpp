@@ -1,25 +1,22 @@
 #pragma once
 // What a worker answers, on its way into the page and the result pipe.
 
+#include "arena.hpp"
+#include "arena_writer.hpp"
 #include "frame.hpp"
+#include "large_reply.hpp"
 #include "own_pipe.hpp"
 #include "page.hpp"
 #include "process.hpp"
 
 #include <cofork/detail/job.hpp>
 
-#include <array>
 #include <atomic>
-#include <cerrno>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <tuple>
+#include <span>
 
-#include <fcntl.h>
-#include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,14 +32,14 @@ inline std::uint64_t now_ns() noexcept
 /// The replies of one worker, gathered in the shared page and written in slices.
 class reply_stream {
 public:
-    /// `may_splice`: no filter forbids vmsplice(2).
-    reply_stream(int fd, page& shared, bool may_splice) noexcept : fd_{fd}, page_{shared}, may_splice_{may_splice} {}
-
-    /// The payload in parts, which are one after the other in the reply.
-    using parts = std::array<byte_view, 3>;
+    /// `large`: null when there is none.
+    reply_stream(int fd, page& shared, arena* large) noexcept
+        : fd_{fd}, page_{shared}, arena_{large ? std::span{large->results} : std::span<std::byte>{}, shared.received}
+    {
+    }
 
     /// `ran`: a duration_class.
-    void add(reply_kind kind, std::uint8_t ran, std::uint32_t sequence, const parts& payload) noexcept
+    void add(reply_kind kind, std::uint8_t ran, std::uint32_t sequence, const reply_pieces& payload) noexcept
     {
         const std::size_t size = payload[0].size() + payload[1].size() + payload[2].size();
         const reply_header header{reply_magic, kind, ran, sequence, size};
@@ -110,87 +107,19 @@ private:
         held_ += more.size();
     }
 
-    void write_through(const reply_header& header, const parts& payload) noexcept
+    void write_through(const reply_header& header, const reply_pieces& payload) noexcept
     {
         fd_.check();
-        std::array<std::byte, sizeof header> lead;
-        store(lead.data(), header);
-        // Together: each write wakes the parent.
-        gather whole;
-        whole.add(lead);
-        for (const byte_view part : payload)
-            whole.add(part);
-        const std::size_t size = whole.size();
-        if (may_splice_ && size >= worth_splicing)
-            lend(whole);
-        const bool written = whole.move([this](const iovec* at, int count) { return ::writev(fd_.number(), at, count); });
-        if (!written)
+        const std::size_t written = large_reply{fd_.number(), arena_, header, payload}.write();
+        if (written == 0)
             ::_exit(EXIT_FAILURE); // nobody is left to hear it
-        advance(size);
+        advance(written);
         last_flush_ = now_ns();
     }
 
-    /// Bytes that are in several places, and go out one after the other.
-    class gather {
-    public:
-        void add(byte_view part) noexcept
-        {
-            if (!part.empty())
-                parts_[count_++] = {const_cast<std::byte*>(part.data()), part.size()};
-        }
-        std::size_t size() const noexcept
-        {
-            std::size_t all = 0;
-            for (std::size_t i = first_; i < count_; ++i)
-                all += parts_[i].iov_len;
-            return all;
-        }
-        /// By `out`, as writev(2), until nothing is left. Returns whether that is so.
-        template <typename Out>
-        bool move(Out out) noexcept
-        {
-            while (first_ < count_) {
-                const ssize_t n = out(&parts_[first_], static_cast<int>(count_ - first_));
-                if (n < 0 && errno == EINTR)
-                    continue;
-                if (n <= 0)
-                    return false;
-                pass(static_cast<std::size_t>(n));
-            }
-            return true;
-        }
-
-    private:
-        void pass(std::size_t bytes) noexcept
-        {
-            for (; first_ < count_ && bytes >= parts_[first_].iov_len; ++first_)
-                bytes -= parts_[first_].iov_len;
-            if (bytes > 0)
-                parts_[first_] = {static_cast<std::byte*>(parts_[first_].iov_base) + bytes, parts_[first_].iov_len - bytes};
-        }
-
-        std::array<iovec, 1 + std::tuple_size_v<parts>> parts_;
-        std::size_t first_ = 0;
-        std::size_t count_ = 0;
-    };
-
-    /// Gives the pipe the pages themselves (vmsplice(2)), which the parent then copies from: one copy less. What it takes it has
-    /// let go of when this returns.
-    void lend(gather& from) noexcept
-    {
-        from.move([this](const iovec* at, int count) { return ::vmsplice(fd_.number(), at, static_cast<std::size_t>(count), 0); });
-        int there = 0;
-        for (unsigned rounds = 0; ::ioctl(fd_.number(), FIONREAD, &there) == 0 && there > 0; ++rounds) {
-            const timespec moment{0, 50'000};
-            rounds < 100 ? ::sched_yield() : ::nanosleep(&moment, nullptr);
-        }
-    }
-
-    static constexpr std::size_t worth_splicing = 256 * 1024;
-
     own_pipe fd_;
     page& page_;
-    const bool may_splice_;
+    arena_writer arena_;
     std::size_t held_ = 0;
     std::size_t last_whole_ = 0;
     std::uint64_t last_flush_ = now_ns();

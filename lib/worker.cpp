@@ -46,7 +46,8 @@ std::uint64_t peak_memory_bytes() noexcept
 class worker final : whole_result_taker {
 public:
     explicit worker(const worker_setup& setup)
-        : setup_{setup}, page_{*setup.shared}, replies_{setup.results, page_, !is_filtered(setup)}, jobs_{setup.jobs, replies_, setup.life},
+        : setup_{setup}, page_{*setup.shared}, replies_{setup.results, page_, setup.large},
+          jobs_{setup.jobs, page_, setup.large, replies_, setup.life},
           output_{page_, setup.output}
     {
         result_.reserve(4096);
@@ -66,11 +67,6 @@ public:
     }
 
 private:
-    static bool is_filtered(const worker_setup& setup) noexcept
-    {
-        return setup.life.rules && filters(setup.life.rules->wanted);
-    }
-
     [[noreturn]] void work()
     {
         const ready_note note{static_cast<std::uint32_t>(shut_in()), cpu_seconds()};
@@ -161,15 +157,14 @@ private:
 
     void next_item(std::uint64_t index)
     {
-        std::size_t size = 0;
         if (!batch_.by_index)
-            size = load<std::uint64_t>(jobs_.take(sizeof(std::uint64_t)).data());
+            jobs_.open_item();
         // Read before the start is published: an item that is still arriving has not started.
         if (!still_ours())
-            return jobs_.skip(size);
+            return jobs_.skip_item();
         std::uint32_t sequence = 0;
         try {
-            const byte_view item = jobs_.take(size);
+            const byte_view item = batch_.by_index ? byte_view{} : jobs_.take_item();
             if (cpu_ && !cpu_->begin())
                 throw time_to_go{};
             if (claim(sequence))
@@ -179,7 +174,7 @@ private:
         }
         catch (const std::bad_alloc&) { // of the item: those of f are caught where it runs
             const byte_view said = report_.of_current_exception(0);
-            jobs_.skip(size);
+            jobs_.skip_item();
             if (claim(sequence))
                 finish(kind_of_bad_alloc(), sequence, {{{}, {}, said}});
         }
@@ -291,9 +286,10 @@ private:
 
     /// The first part of what is `said` is for what the item has used. By reference: to copy what was written a moment ago
     /// takes a tenth of what a trivial item does.
-    void finish(reply_kind kind, std::uint32_t sequence, reply_stream::parts&& said)
+    void finish(reply_kind kind, std::uint32_t sequence, reply_pieces&& said)
     {
         output_.end();
+        jobs_.drop_item();
         const std::uint64_t began = timer_.began();
         const std::uint64_t ran = timer_.end(batch_.exact || left_ == 0); // what a batch has cost is told in whole
         page_.busy.store(timer_.busy(), std::memory_order_relaxed);

@@ -1,6 +1,7 @@
 #pragma once
 // The child's loop: read a batch, call f on its items, write the replies. Plain blocking reads and writes.
 
+#include "arena.hpp"
 #include "page.hpp"
 #include "worker_life.hpp"
 
@@ -12,6 +13,7 @@ struct worker_setup {
     int jobs;     ///< read end of the job pipe
     int results;  ///< write end of the result pipe
     page* shared; ///< this worker's own
+    arena* large; ///< likewise; null: it has none
     worker_life life;
     std::span<const int> output{}; ///< copies of the pipes that are its stdout and stderr; empty when nobody reads them
 };

@@ -76,7 +76,7 @@ TEST_CASE("a worker that reads nothing any more does not keep the loop", "[hosti
         std::string none;
         const std::size_t said = co_await cofork::run(pool, answers_and_stays, none);
         CHECK(said == 42);
-        const std::vector<std::string> large(2, std::string(4 << 20, 'x'));
+        const std::vector<std::string> large(2, std::string(8 << 20, 'x'));
         asio::cancellation_signal cancel;
         bool ended = false;
         cofork::parallel(pool, answers_and_stays, large, cofork::options{.chunk = 2},

@@ -41,22 +41,11 @@ using cofork::failure_kind;
 namespace {
 
 namespace detail = cofork::detail;
+using test::letters;
 using text = std::string;
 using shared_text = std::shared_ptr<const std::string>;
 
 constexpr std::size_t large = detail::least_left_block;
-
-/// Differs everywhere: a piece that is lost, moved or sent twice changes the sum.
-text letters(std::size_t size, unsigned seed = 1)
-{
-    text all(size, ' ');
-    std::uint64_t x = seed * 2654435761u + 1;
-    for (std::size_t at = 0; at < size; at += sizeof x) {
-        x = x * 6364136223846793005u + 1442695040888963407u;
-        std::memcpy(all.data() + at, &x, std::min(sizeof x, size - at));
-    }
-    return all;
-}
 
 std::uint64_t sum(const text& all)
 {

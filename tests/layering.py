@@ -44,16 +44,21 @@ ROOMS = {
     "spare_mapping": "",
     "growing_bytes": "spare_mapping",
     "crowd": "",
-    "reply_stream": "frame own_pipe page process",
-    "job_stream": "crowd growing_bytes own_pipe process reply_stream worker_life",
+    "arena": "",
+    "arena_writer": "",
+    "slot_memory": "",
+    "large_reply": "arena arena_writer frame",
+    "reply_stream": "arena arena_writer frame large_reply own_pipe page process",
+    "large_item": "arena growing_bytes page",
+    "job_stream": "crowd frame growing_bytes large_item own_pipe page process reply_stream worker_life",
     "own_output": "owned_fd page reply_stream",
     "item_clock": "reply_stream",
     "item_timer": "item_clock",
-    "worker": "crash_handler durations exception_report frame item_timer job_stream own_output page process reply_stream sandbox worker_life",
+    "worker": "arena crash_handler durations exception_report frame item_timer job_stream own_output page process reply_stream sandbox worker_life",
     "nursery_protocol": "",
     "family": "owned_fd",
     "nursery_socket": "nursery_protocol owned_fd",
-    "nursery": "crash_handler family nursery_protocol nursery_socket output_taps page process symboliser worker worker_life",
+    "nursery": "arena crash_handler family nursery_protocol nursery_socket output_taps page process slot_memory symboliser worker worker_life",
     # what carries bytes in the parent
     "copied_descriptor": "",
     "ring_probe": "owned_fd",
@@ -61,7 +66,7 @@ ROOMS = {
     "ring_shutdown": "copied_descriptor ring",
     "channel": "copied_descriptor owned_fd process ring",
     "transport": "channel owned_fd ring",
-    "nursery_client": "copied_descriptor crash_handler nursery nursery_protocol owned_fd page process worker_life",
+    "nursery_client": "arena copied_descriptor crash_handler nursery nursery_protocol owned_fd page process worker_life",
     # what decides in the parent
     "reply_run": "frame",
     "reply_parser": "frame growing_bytes reply_run",
@@ -73,13 +78,14 @@ ROOMS = {
     "trace": "printable",
     "call": "dispatcher item_run pace tally",
     "call_news": "call",
-    "job_message": "call frame item_run",
+    "job_message": "arena call frame item_run",
     "page_view": "nursery_client page",
+    "outbox": "arena arena_writer job_message page_view",
     "held_items": "call item_run",
     "inbox": "growing_bytes page_view reply_parser",
     "system_call_filter": "owned_fd sandbox_rules",
     "blame": "nursery_protocol page_view printable sandbox_rules system_call_filter",
-    "link": "blame call channel held_items inbox job_message nursery_client page_view printable reply_parser report transport",
+    "link": "blame call channel held_items inbox job_message nursery_client outbox page_view printable reply_parser report transport",
     "link_end": "blame link",
     "link_look": "link",
     "link_news": "link",
@@ -106,8 +112,8 @@ DOWNWARDS = {("call", "dispatcher")}
 
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
-    "crash_facts", "crash_handler", "durations", "exception_report", "family", "frame", "job_stream", "nursery", "nursery_protocol", "nursery_socket",
-    "owned_fd", "crowd", "growing_bytes", "item_clock", "item_timer", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "spare_mapping", "worker_life", "symboliser", "symbols", "threads", "worker",
+    "arena", "arena_writer", "crash_facts", "crash_handler", "durations", "exception_report", "family", "frame", "job_stream", "large_item", "large_reply", "nursery", "nursery_protocol", "nursery_socket",
+    "owned_fd", "crowd", "growing_bytes", "item_clock", "item_timer", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "slot_memory", "spare_mapping", "worker_life", "symboliser", "symbols", "threads", "worker",
 ]
 
 # The room that knows io_uring.

@@ -26,12 +26,12 @@ LIMIT = 60
 MUTANTS = {
     "no-length-cap": (
         "a reply may claim any length",
-        [("lib/frame.hpp", "if (h.size > std::min(most, longest_reply))", "if (h.size > longest_reply)")],
+        [("lib/frame.hpp", "if ((h.size & ~is_large) > std::min(most, longest_reply))", "if ((h.size & ~is_large) > longest_reply)")],
         ["reply_parser", "hostile"],
     ),
     "length-cap-off-by-one": (
         "a result of just the allowed length is refused",
-        [("lib/frame.hpp", "if (h.size > std::min(most, longest_reply))", "if (h.size >= std::min(most, longest_reply) && h.size > 0)")],
+        [("lib/frame.hpp", "if ((h.size & ~is_large) > std::min(most, longest_reply))", "if (h.size >= std::min(most, longest_reply) && h.size > 0)")],
         ["reply_parser", "fault_value"],
     ),
     "no-id-check": (
@@ -54,7 +54,7 @@ MUTANTS = {
         [
             (
                 "lib/reply_parser.hpp",
-                "part_.reserve(std::min(whole, std::max(2 * part_.size(), part_.size() + large)), whole);",
+                "part_.reserve(std::min(whole, std::max(2 * part_.size(), part_.size() + more)), whole);",
                 "part_.reserve(whole);",
             )
         ],

@@ -42,8 +42,18 @@ byte_buffer stream_of(const std::vector<std::size_t>& sizes)
     return stream;
 }
 
+/// What a worker shares with the parser.
+struct shared_results final : part_source {
+    byte_view memory() override { return bytes; }
+    void received(std::uint64_t position) noexcept override { read_to = position; }
+
+    byte_buffer bytes;
+    std::uint64_t read_to = 0;
+};
+
 struct reader {
-    reply_parser parser;
+    shared_results shared;
+    reply_parser parser{shared};
     std::vector<byte_buffer> got;
     std::vector<std::uint8_t> ran;
     std::uint32_t longest_run = 0;
@@ -136,6 +146,99 @@ TEST_CASE("large replies come out the same, read into place or copied", "[reply_
         }
         r.check(sizes);
         CHECK(r.parser.position() == stream.size());
+    }
+}
+
+namespace {
+
+/// A reply in parts of at most so many bytes: some in the stream, the others in the arena, whose bytes are all those of `payload`.
+void append_in_parts(byte_buffer& stream, reply_header header, const byte_buffer& payload, std::size_t most_of_one, unsigned in_arena)
+{
+    header.size = payload.size() | is_large;
+    append(stream, header, {});
+    const auto say = [&](std::uint64_t word) {
+        stream.resize(stream.size() + sizeof word);
+        store(stream.data() + stream.size() - sizeof word, word);
+    };
+    for (std::size_t at = 0, k = 0; at < payload.size(); ++k) {
+        const std::size_t size = std::min(most_of_one, payload.size() - at);
+        const byte_view part = byte_view{payload}.subspan(at, size);
+        if ((in_arena >> k % 4 & 1) != 0) {
+            say(size | is_large);
+            say(7 * payload.size() + at);
+        }
+        else {
+            say(size);
+            stream.insert(stream.end(), part.begin(), part.end());
+        }
+        at += size;
+    }
+}
+
+} // namespace
+
+TEST_CASE("a reply in parts is put together, wherever they lie and however they are cut", "[reply_parser]")
+{
+    const byte_buffer large = payload_of(300'000, 1);
+    for (const std::size_t most_of_one : {1000u, 70'000u, 300'000u})
+        for (const unsigned in_arena : {0u, 1u, 2u, 10u, 15u}) {
+            CAPTURE(most_of_one, in_arena);
+            byte_buffer stream = stream_of({3});
+            append_in_parts(stream, {reply_magic, reply_kind::value, 1, 1, 0}, large, most_of_one, in_arena);
+            append(stream, {reply_magic, reply_kind::value, 2, 2, 40}, payload_of(40, 2));
+            std::minstd_rand random{most_of_one + in_arena};
+            for (int round = 0; round < 5; ++round) {
+                reader r;
+                r.shared.bytes = large;
+                for (byte_view left = stream; !left.empty();) {
+                    const std::size_t n = std::min<std::size_t>(left.size(), 1 + random() % (round < 3 ? 64 : 100'000));
+                    REQUIRE(r.receive(left.first(n)) == nullptr);
+                    left = left.subspan(n);
+                }
+                r.check({3, large.size(), 40});
+                CHECK(r.parser.position() == stream.size());
+                if (in_arena == 15)
+                    CHECK(r.shared.read_to == 8 * large.size());
+            }
+        }
+}
+
+TEST_CASE("a part that lies is told before anything is read for it", "[reply_parser][F66][F68]")
+{
+    struct row {
+        const char* name;
+        std::vector<std::uint64_t> words;
+        std::size_t arena;
+    };
+    const row rows[] = {
+        {"nothing", {0}, 1000},
+        {"more than the reply", {101}, 1000},
+        {"far more", {is_large - 1}, 1000},
+        {"nothing, in the arena", {is_large, 0}, 1000},
+        {"more than the reply, in the arena", {is_large | 101, 0}, 1000},
+        {"beyond the arena's end", {is_large | 100, 901}, 1000},
+        {"beyond the arena's end, from far behind it", {is_large | 100, 999'999'901}, 1000},
+        {"larger than the arena", {is_large | 100, 0}, 99},
+        {"there is no arena", {is_large | 100, 0}, 0},
+    };
+    for (const row& r : rows) {
+        CAPTURE(r.name);
+        byte_buffer stream = stream_of({3});
+        append(stream, {reply_magic, reply_kind::value, 0, 1, 100 | is_large}, {});
+        for (const std::uint64_t word : r.words) {
+            stream.resize(stream.size() + sizeof word);
+            store(stream.data() + stream.size() - sizeof word, word);
+        }
+        for (const std::size_t piece : {std::size_t{1}, stream.size()}) {
+            reader parser;
+            parser.shared.bytes.resize(r.arena);
+            const char* wrong = nullptr;
+            for (std::size_t at = 0; at < stream.size() && !wrong; at += piece)
+                wrong = parser.feed(byte_view{stream}.subspan(at, piece));
+            CHECK(wrong != nullptr);
+            CHECK(parser.got.size() == 1);
+            CHECK(parser.shared.read_to == 0);
+        }
     }
 }
 

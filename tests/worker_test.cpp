@@ -1,107 +1,16 @@
 // The worker's loop alone, through real pipes: what it reads, what it writes, what it says in its page.
 
-#include "worker.hpp" // first: it refuses to come after Asio
+#include "support/worker_rig.hpp" // first: the worker refuses to come after Asio
 
-#include "support/faults.hpp"
-
-#include "frame.hpp"
-#include "process.hpp"
-#include "reply_parser.hpp"
-
-#include <optional>
 #include <stdexcept>
 #include <utility>
 
 namespace {
 
 using namespace cofork::detail;
-
-/// A worker, and the ends that a parent would hold.
-class rig {
-public:
-    explicit rig(state_maker* state = nullptr)
-    {
-        jobs_ = make_pipe();
-        results_ = make_pipe();
-        worker_.emplace([&] {
-            jobs_.write.reset();
-            results_.read.reset();
-            worker_main({jobs_.read.get(), results_.write.get(), &*page_, {nullptr, state}, {}});
-        });
-        jobs_.read.reset();
-        results_.write.reset();
-        if (!state)
-            REQUIRE(receive().header.kind == reply_kind::ready);
-    }
-
-    cofork::detail::page& page() { return *page_; }
-    test::helper_process& process() { return *worker_; }
-
-    void send(const job_header& header, const std::vector<byte_buffer>& items, byte_view captures = {})
-    {
-        byte_buffer bytes(sizeof header);
-        store(bytes.data(), header);
-        bytes.insert(bytes.end(), captures.begin(), captures.end());
-        for (const byte_buffer& item : items) {
-            const std::size_t at = bytes.size();
-            bytes.resize(at + sizeof(std::uint64_t));
-            store<std::uint64_t>(bytes.data() + at, item.size());
-            bytes.insert(bytes.end(), item.begin(), item.end());
-        }
-        REQUIRE(write_all(jobs_.write.get(), bytes.data(), bytes.size()));
-    }
-
-    struct reply {
-        reply_header header;
-        byte_buffer payload;
-    };
-    reply receive()
-    {
-        reply r{};
-        byte_buffer header(sizeof(reply_header));
-        REQUIRE(read_all(results_.read.get(), header.data(), header.size()));
-        r.header = load<reply_header>(header.data());
-        REQUIRE(wrong_with(r.header, r.header.sequence, 1 << 20) == nullptr);
-        r.payload.resize(r.header.size);
-        REQUIRE(read_all(results_.read.get(), r.payload.data(), r.payload.size()));
-        return r;
-    }
-    bool ended()
-    {
-        std::byte b;
-        return !read_all(results_.read.get(), &b, 1);
-    }
-    void hang_up() { jobs_.write.reset(); }
-
-private:
-    test::shared<cofork::detail::page> page_;
-    pipe_ends jobs_, results_;
-    std::optional<test::helper_process> worker_;
-};
-
-/// Gives the item back, with the captures in front; throws where the item begins with '!', and runs out of its limit
-/// where it begins with '+'.
-void echo(void*, byte_view captures, byte_view item, cofork::encoder& result)
-{
-    const char first = item.empty() ? '\0' : static_cast<char>(item[0]);
-    if (first == '!')
-        throw std::runtime_error{"as asked"};
-    if (first == '+')
-        result.bytes(std::string(1000, '+').data(), 1000);
-    result.bytes(captures.data(), captures.size());
-    result.bytes(item.data(), item.size());
-}
-
-byte_buffer bytes_of(std::string_view text)
-{
-    const auto* const from = reinterpret_cast<const std::byte*>(text.data());
-    return {from, from + text.size()};
-}
-
-job_header header_for(std::uint32_t count, std::uint32_t epoch = 0)
-{
-    return {job_magic, epoch, count, 0, 0, 0, 0, reinterpret_cast<std::uint64_t>(&echo), 0, 500'000, 500, 0};
-}
+using test::bytes_of;
+using test::header_for;
+using test::rig;
 
 } // namespace
 

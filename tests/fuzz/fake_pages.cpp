@@ -22,4 +22,12 @@ shared_pages::~shared_pages()
     std::free(pages_);
 }
 
+arena* shared_pages::open_arena(std::uint32_t) noexcept
+{
+    return nullptr;
+}
+
+void shared_pages::clear_arena(std::uint32_t) noexcept {}
+void shared_pages::trim_arenas() noexcept {}
+
 } // namespace cofork::detail

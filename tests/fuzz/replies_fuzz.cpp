@@ -60,7 +60,7 @@ public:
             const auto rest = parser_.large_rest();
             if (rest.empty())
                 return feed(bytes);
-            const std::uint64_t unsettled = parser_.position() - got_.bytes;
+            const std::uint64_t unsettled = parser_.position() + from_arena() - got_.bytes;
             demand(rest.size() <= std::max<std::uint64_t>(unsettled, reply_parser::large), "no claim allocates by itself");
             const std::size_t n = std::min(rest.size(), bytes.size());
             std::copy_n(bytes.begin(), n, rest.begin());
@@ -73,12 +73,14 @@ public:
     bool over() const noexcept { return over_; }
     const taken& got() const noexcept { return got_; }
     std::uint64_t position() const noexcept { return parser_.position(); }
+    /// At most so many bytes came by the arena.
+    std::size_t from_arena() const noexcept { return arena_.reads * sizeof arena_.bytes; }
 
     /// Noise is dropped, what came before it is not.
-    void restart()
+    void restart(const taken& expected)
     {
         parser_.restart();
-        demand(parser_.position() == got_.bytes, "after a restart the stream goes on behind the last whole reply");
+        demand(parser_.position() == expected.settled, "after a restart the stream goes on behind the last whole reply");
         feed({});
         demand(!got_.wrong, "nothing of the noise is left after a restart");
     }
@@ -86,7 +88,8 @@ public:
 private:
     const limits& most_;
     std::uint32_t stop_;
-    reply_parser parser_;
+    arena_of_bytes arena_;
+    reply_parser parser_{arena_};
     taken got_;
     bool over_ = false;
 };
@@ -110,13 +113,13 @@ void read_one_way(way how, byte_view stream, cuts pieces, const limits& most, st
         else
             r.feed({piece.get(), n});
         fed += n;
-        demand(memory.most() <= 2 * fed + reply_parser::large, "memory is bounded by what has come");
+        demand(memory.most() <= 2 * (fed + r.from_arena()) + reply_parser::large, "memory is bounded by what has come");
     }
     demand(r.got() == expected, "the same bytes give the same replies however they are cut");
     if (!r.over())
         demand(r.position() == stream.size(), "every byte was counted");
     if (r.got().wrong)
-        r.restart();
+        r.restart(expected);
 }
 
 } // namespace

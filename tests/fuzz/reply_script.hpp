@@ -38,7 +38,8 @@ struct taken {
     std::uint64_t digest = 0;
     std::uint32_t count = 0;
     std::uint64_t bytes = 0;
-    const char* wrong = nullptr; ///< as told by wrong_with()
+    std::uint64_t settled = 0;   ///< of the stream; known to a plain reading only
+    const char* wrong = nullptr; ///< what is
 
     void add(const reply_header& header, byte_view payload, const limits& most)
     {
@@ -70,23 +71,86 @@ struct taken {
         }
     }
 
-    friend bool operator==(const taken&, const taken&) = default;
+    friend bool operator==(const taken& a, const taken& b) noexcept
+    {
+        return a.digest == b.digest && a.count == b.count && a.bytes == b.bytes && (a.wrong == nullptr) == (b.wrong == nullptr);
+    }
 
 private:
     void mix(std::uint64_t value) noexcept { digest = std::rotl((digest ^ value) * 0x9e3779b97f4a7c15, 23); }
 };
+
+/// What worker and parser share: bytes that tell where they are.
+struct arena_of_bytes final : part_source {
+    arena_of_bytes() noexcept
+    {
+        for (std::size_t i = 0; i < sizeof bytes; ++i)
+            bytes[i] = static_cast<std::byte>(i * 7 + 3);
+    }
+    byte_view memory() override { return bytes; }
+    void received(std::uint64_t) noexcept override { ++reads; }
+
+    std::byte bytes[1009];
+    std::size_t reads = 0;
+};
+
+/// Of a reply in parts, as far as `stream` has it. Returns whether it is all there and nothing is wrong with it.
+inline bool read_parts(byte_view& stream, std::uint64_t missing, byte_buffer& payload, bool& lies)
+{
+    arena_of_bytes arena;
+    while (missing > 0) {
+        if (stream.size() < sizeof missing)
+            return false;
+        const auto word = load<std::uint64_t>(stream.data());
+        const std::uint64_t size = word & ~is_large;
+        const std::size_t words = size == word ? 1 : 2;
+        if (stream.size() < words * sizeof word)
+            return false;
+        lies = size == 0 || size > missing;
+        byte_view from = stream.subspan(words * sizeof word);
+        if (words == 2) {
+            const std::size_t at = load<std::uint64_t>(stream.data() + sizeof word) % sizeof arena.bytes;
+            from = byte_view{arena.bytes}.subspan(at);
+            lies = lies || size > from.size();
+        }
+        if (lies || size > from.size())
+            return false;
+        payload.insert(payload.end(), from.begin(), from.begin() + static_cast<std::ptrdiff_t>(size));
+        stream = stream.subspan(words * sizeof word + (words == 2 ? 0 : size));
+        missing -= size;
+    }
+    return true;
+}
 
 /// The whole stream at once, as plainly as it can be said. Stops after `stop` replies.
 inline taken read_plainly(byte_view stream, const limits& most, std::uint32_t stop)
 {
     taken all;
     while (all.count < stop && stream.size() >= sizeof(reply_header)) {
-        const auto header = load<reply_header>(stream.data());
+        auto header = load<reply_header>(stream.data());
         all.wrong = wrong_with(header, all.count, most.of(all.count));
-        if (all.wrong || stream.size() - sizeof header < header.size)
+        if (all.wrong)
             break;
-        all.add(header, stream.subspan(sizeof header, header.size), most);
-        stream = stream.subspan(sizeof header + header.size);
+        byte_view rest = stream.subspan(sizeof header);
+        byte_buffer payload;
+        bool lies = false;
+        if (comes_in_parts(header)) {
+            header.size &= ~is_large;
+            if (!read_parts(rest, header.size, payload, lies)) {
+                if (lies)
+                    all.wrong = "a part that lies";
+                break;
+            }
+        }
+        else if (rest.size() < header.size)
+            break;
+        else {
+            payload.assign(rest.begin(), rest.begin() + static_cast<std::ptrdiff_t>(header.size));
+            rest = rest.subspan(header.size);
+        }
+        all.add(header, payload, most);
+        all.settled += stream.size() - rest.size();
+        stream = rest;
     }
     return all;
 }
@@ -115,6 +179,34 @@ inline void append_reply(byte_buffer& stream, input& from, std::uint32_t sequenc
     append_reply(stream, {reply_magic, kind, 0, sequence, cut}, cut);
 }
 
+/// What a well-formed reply at `at` is, in parts.
+inline void put_into_parts(byte_buffer& stream, std::size_t at, input& from)
+{
+    auto header = load<reply_header>(stream.data() + at);
+    const byte_buffer payload(stream.begin() + static_cast<std::ptrdiff_t>(at + sizeof header), stream.end());
+    header.size |= is_large;
+    store(stream.data() + at, header);
+    stream.resize(at + sizeof header);
+    const auto say = [&](std::uint64_t word) {
+        stream.resize(stream.size() + sizeof word);
+        store(stream.data() + stream.size() - sizeof word, word);
+    };
+    for (std::size_t done = 0; done < payload.size();) {
+        const std::size_t left = payload.size() - done;
+        const std::size_t size = from.empty() ? left : std::min<std::size_t>(left, 1 + from.below(255) * (1 + left / 1024));
+        if (from.yes() && size <= sizeof(arena_of_bytes::bytes)) {
+            say(size | is_large);
+            say(from.below(16) * sizeof(arena_of_bytes::bytes) + from.number<std::uint16_t>() % (sizeof(arena_of_bytes::bytes) - size + 1));
+        }
+        else {
+            say(size);
+            stream.insert(stream.end(), payload.begin() + static_cast<std::ptrdiff_t>(done),
+                payload.begin() + static_cast<std::ptrdiff_t>(done + size));
+        }
+        done += size;
+    }
+}
+
 /// Replies, headers that lie, and noise; or only what the fuzzer wrote.
 inline byte_buffer make_stream(input& from)
 {
@@ -139,6 +231,8 @@ inline byte_buffer make_stream(input& from)
         else if (what == 2) // more is announced than comes, as far as the limit allows
             store(stream.data() + at, reply_header{reply_magic, reply_kind::value, 0, sequence,
                                           std::uint64_t{1} << from.below(64)});
+        else if (what >= 4 && what < 7)
+            put_into_parts(stream, at, from);
         else if (what == 3)
             stream.resize(at + (stream.size() - at) / 2);
     }

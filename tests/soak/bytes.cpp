@@ -8,7 +8,9 @@
 #include "../support/faults.hpp"
 #include "../support/worker_side.hpp"
 
+#include "arena.hpp"
 #include "frame.hpp"
+#include "large_reply.hpp"
 
 #include <cofork/stream.hpp>
 
@@ -49,6 +51,16 @@ constexpr std::size_t whole(std::uint64_t size)
     return sizeof(reply_header) + sizeof(std::uint64_t) + size; // a string travels behind its length (codec.hpp)
 }
 
+/// What its pipe brings of that.
+std::size_t frame_bytes(std::uint64_t size, way by)
+{
+    const std::size_t payload = whole(size) - sizeof(reply_header);
+    if (by == way::by_hand || whole(size) <= sizeof(page::out))
+        return whole(size);
+    const std::size_t parts = (payload + large_reply::part_bytes - 1) / large_reply::part_bytes;
+    return sizeof(reply_header) + parts * 2 * sizeof(std::uint64_t); // the rest is in its arena, which is empty before
+}
+
 [[noreturn]] void write_and_die(const std::string& result, std::size_t offset)
 {
     std::vector<std::byte> frame(whole(result.size()));
@@ -81,28 +93,30 @@ std::string last_work(const item& i)
 /// By the worker, what fits into its page is there before it dies, whatever has been written.
 bool has_value(const item& i)
 {
-    return offset_of(i) == whole(i.size) || (way_of(i) == way::by_worker && whole(i.size) <= sizeof(page::out));
+    return offset_of(i) == frame_bytes(i.size, way_of(i)) || (way_of(i) == way::by_worker && whole(i.size) <= sizeof(page::out));
 }
 
 std::vector<item> make_items(const settings& s)
 {
     std::vector<item> items;
-    const auto add = [&](std::uint64_t size, std::size_t offset) {
-        for (const std::uint64_t bit : {std::uint64_t{0}, way_bit})
-            items.push_back({items.size(), mix(s.seed, items.size()), 0, size, offset | bit});
+    const auto add = [&](std::uint64_t size, way by, std::size_t offset) {
+        const std::uint64_t bit = by == way::by_worker ? way_bit : 0;
+        items.push_back({items.size(), mix(s.seed, items.size()), 0, size, offset | bit});
     };
-    for (const std::uint64_t size : {0u, 1u, 40u, 4096u}) {
-        const std::size_t step = std::max<std::size_t>(1, static_cast<std::size_t>(1 / s.scale) * whole(size) / whole(4096));
-        for (std::size_t offset = mix(s.seed, size) % step; offset < whole(size); offset += step)
-            add(size, offset);
-        add(size, whole(size));
-    }
-    for (const std::uint64_t size : {65'536u, 1u << 20}) {
-        for (const std::size_t edge : {std::size_t{0}, sizeof(reply_header) - 1, sizeof(reply_header), std::size_t{65'536},
-                 whole(size) - 1, whole(size)})
-            add(size, edge);
-        for (std::uint64_t n = s.amount(512, 2); n > 0; --n)
-            add(size, mix(mix(s.seed, size), n) % whole(size));
+    for (const way by : {way::by_hand, way::by_worker}) {
+        for (const std::uint64_t size : {0u, 1u, 40u, 4096u}) {
+            const std::size_t step = std::max<std::size_t>(1, static_cast<std::size_t>(1 / s.scale) * whole(size) / whole(4096));
+            for (std::size_t offset = mix(s.seed, size) % step; offset < whole(size); offset += step)
+                add(size, by, offset);
+            add(size, by, whole(size));
+        }
+        for (const std::uint64_t size : {std::uint64_t{65'536}, sizeof(arena::results) - sizeof(std::uint64_t)}) {
+            const std::size_t end = frame_bytes(size, by);
+            for (const std::size_t edge : {std::size_t{0}, sizeof(reply_header) - 1, sizeof(reply_header), end / 2, end - 1, end})
+                add(size, by, edge);
+            for (std::uint64_t n = s.amount(512, 2); n > 0; --n)
+                add(size, by, mix(mix(s.seed, size), n) % end);
+        }
     }
     return items;
 }
@@ -129,7 +143,7 @@ void sweep(const settings& s)
         std::to_string(whole_ones) + " values; there were " + std::to_string(outcomes.values()));
     now->kills += items.size();
     now->torn += static_cast<std::uint64_t>(
-        std::ranges::count_if(items, [](const item& i) { return offset_of(i) > 0 && offset_of(i) < whole(i.size); }));
+        std::ranges::count_if(items, [](const item& i) { return offset_of(i) > 0 && offset_of(i) < frame_bytes(i.size, way_of(i)); }));
     test::still_works(context, pool);
 }
 

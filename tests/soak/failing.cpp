@@ -41,7 +41,7 @@ std::atomic<unsigned> seen{0};
 const char* to_string(system_call what) noexcept
 {
     constexpr const char* names[] = {"fork", "pipe2", "socketpair", "pidfd_open", "mmap", "mprotect", "close_range", "prctl",
-        "signalfd", "io_uring_enter", "waitid", "read", "write", "vmsplice", "send", "recv", "sendmsg", "recvmsg", "poll",
+        "signalfd", "io_uring_enter", "waitid", "read", "write", "send", "recv", "sendmsg", "recvmsg", "poll",
         "memory"};
     static_assert(std::size(names) == static_cast<std::size_t>(system_call::count));
     return names[static_cast<std::size_t>(what)];

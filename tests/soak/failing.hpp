@@ -9,7 +9,7 @@ namespace soak {
 
 enum class system_call {
     fork, pipe2, socketpair, pidfd_open, mmap, mprotect, close_range, prctl, signalfd, io_uring_enter, waitid, read, write,
-    vmsplice, send, recv, sendmsg, recvmsg, poll, memory, ///< memory: operator new, aligned_alloc, realloc
+    send, recv, sendmsg, recvmsg, poll, memory, ///< memory: operator new, aligned_alloc, realloc
     count
 };
 

@@ -21,8 +21,6 @@ extern "C" ssize_t __real_write(int, const void*, std::size_t);
 extern "C" ssize_t __wrap_write(int, const void*, std::size_t);
 extern "C" ssize_t __real_writev(int, const iovec*, int);
 extern "C" ssize_t __wrap_writev(int, const iovec*, int);
-extern "C" ssize_t __real_vmsplice(int, const iovec*, std::size_t, unsigned);
-extern "C" ssize_t __wrap_vmsplice(int, const iovec*, std::size_t, unsigned);
 
 namespace soak {
 
@@ -36,6 +34,7 @@ crew_entry* entry_of_mine = nullptr;
 std::uint64_t writes = 0;
 std::optional<std::size_t> left; // bytes until its death
 bool slow = false;
+constexpr std::size_t announcement = 32; // so few bytes say where some 128 KiB are (lib/large_reply.hpp)
 
 void find_pipe()
 {
@@ -70,7 +69,7 @@ ssize_t put_result(std::size_t size, Put put)
         return done;
     }
     if (slow) {
-        const timespec moment{0, 100'000};
+        const timespec moment{0, size <= announcement ? 3'000'000 : 100'000};
         ::nanosleep(&moment, nullptr);
         return put(std::min(size, std::size_t{4096}));
     }
@@ -152,14 +151,4 @@ extern "C" ssize_t __wrap_writev(int fd, const iovec* parts, int count)
         return __real_writev(fd, parts, count);
     return soak::put_result(parts, static_cast<std::size_t>(count),
         [&](const iovec* some, std::size_t n) { return __real_writev(fd, some, static_cast<int>(n)); });
-}
-
-extern "C" ssize_t __wrap_vmsplice(int fd, const iovec* parts, std::size_t count, unsigned flags)
-{
-    if (soak::fails(soak::system_call::vmsplice))
-        return -1;
-    if (fd < 0 || fd != soak::pipe_of_results)
-        return __real_vmsplice(fd, parts, count, flags);
-    return soak::put_result(
-        parts, count, [&](const iovec* some, std::size_t n) { return __real_vmsplice(fd, some, n, flags); });
 }

@@ -65,8 +65,6 @@ constexpr kind kinds[] = {
     {system_call::read, EIO, true},
     {system_call::write, EINTR, true},
     {system_call::write, EIO, true},
-    {system_call::vmsplice, EINTR, true},
-    {system_call::vmsplice, EPERM},
     {system_call::send, EINTR, true},
     {system_call::send, ENOBUFS},
     {system_call::recv, EINTR, true},
@@ -81,10 +79,10 @@ constexpr kind kinds[] = {
     {system_call::memory, ENOMEM},
 };
 
-/// Whoever is told EINTR asks again, what cannot be lent is written, and nobody notices.
+/// Whoever is told EINTR asks again, and nobody notices.
 bool changes_nothing(const fault& f)
 {
-    return f.error == EINTR || f.what == system_call::vmsplice;
+    return f.error == EINTR;
 }
 
 /// Asio itself is not safe there (1.22.1: strand_impl's destructor after a failed allocation of it), so the program may end or

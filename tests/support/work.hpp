@@ -66,4 +66,16 @@ std::vector<int> numbers(Count n)
     return all;
 }
 
+/// Differs everywhere: a piece that is lost, moved or sent twice changes the sum.
+inline std::string letters(std::size_t size, unsigned seed = 1)
+{
+    std::string all(size, ' ');
+    std::uint64_t x = seed * 2654435761u + 1;
+    for (std::size_t at = 0; at < size; at += sizeof x) {
+        x = x * 6364136223846793005u + 1442695040888963407u;
+        std::memcpy(all.data() + at, &x, std::min(sizeof x, size - at));
+    }
+    return all;
+}
+
 } // namespace test

@@ -1,0 +1,103 @@
+#include "outbox.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+namespace cofork::detail {
+
+void outbox::add(std::vector<segment> message)
+{
+    std::ranges::move(message, std::back_inserter(unsent_));
+}
+
+byte_view outbox::next() noexcept
+{
+    if (by_pipe_ > 0)
+        return unsent_.front().bytes.first(by_pipe_);
+    led_ = 0;
+    if (left_ == 0) {
+        const byte_view small = unsent_.front().bytes;
+        if (unsent_.front().item == 0) {
+            if (!goes_before_a_large_item(unsent_.front()))
+                return small;
+            std::copy(small.begin(), small.end(), lead_.begin());
+            led_ = small.size();
+            unsent_.pop_front();
+        }
+        begin_large_item();
+    }
+    announce_part();
+    lead_waits_ = true;
+    return {lead_.data(), led_};
+}
+
+void outbox::wrote() noexcept
+{
+    ++writes_;
+    if (std::exchange(lead_waits_, false))
+        return;
+    if (by_pipe_ > 0)
+        pop(std::exchange(by_pipe_, 0));
+    else
+        unsent_.pop_front();
+}
+
+/// Together they take one system call, and wake the worker once.
+bool outbox::goes_before_a_large_item(const segment& s) const noexcept
+{
+    return unsent_.size() > 1 && unsent_[1].item > 0 && s.bytes.size() <= lead_.size() - most_led;
+}
+
+void outbox::begin_large_item() noexcept
+{
+    left_ = unsent_.front().item;
+    lead(left_ | is_large);
+    arena* const ours = page_.open_arena();
+    if (!arena_)
+        arena_.emplace(ours ? std::span{ours->items} : std::span<std::byte>{}, page_.taken());
+    arena_->begin(left_);
+}
+
+void outbox::announce_part() noexcept
+{
+    const auto [position, memory] = arena_->take(std::min<std::uint64_t>(left_, most_at_once));
+    if (memory.empty()) {
+        const std::size_t piece = unsent_.front().bytes.size();
+        by_pipe_ = arena_->exists() ? std::min(piece, most_by_pipe) : piece;
+        lead(by_pipe_);
+        left_ -= by_pipe_;
+        return;
+    }
+    copy(memory);
+    lead(memory.size() | is_large);
+    lead(position);
+}
+
+void outbox::copy(std::span<std::byte> to) noexcept
+{
+    left_ -= to.size();
+    while (!to.empty()) {
+        const byte_view from = unsent_.front().bytes.first(std::min(to.size(), unsent_.front().bytes.size()));
+        std::memcpy(to.data(), from.data(), from.size());
+        to = to.subspan(from.size());
+        pop(from.size());
+    }
+}
+
+void outbox::pop(std::size_t bytes) noexcept
+{
+    segment& first = unsent_.front();
+    first.bytes = first.bytes.subspan(bytes);
+    if (first.bytes.empty())
+        unsent_.pop_front();
+}
+
+void outbox::lead(std::uint64_t word) noexcept
+{
+    store(lead_.data() + led_, word);
+    led_ += sizeof word;
+}
+
+} // namespace cofork::detail
