@@ -119,11 +119,6 @@ void crew::on_nursery_lost(clock::time_point now) noexcept
     }
 }
 
-unsigned crew::live() const noexcept
-{
-    return static_cast<unsigned>(std::ranges::count_if(links(), [](const auto& l) { return l->alive(); }));
-}
-
 unsigned crew::not_gone() const noexcept
 {
     return static_cast<unsigned>(std::ranges::count_if(links(), [](const auto& l) { return !l->gone(); }));
@@ -137,8 +132,12 @@ unsigned crew::busy() const noexcept
 
 unsigned crew::serving(const call& c) const noexcept
 {
-    return static_cast<unsigned>(
-        std::ranges::count_if(links(), [&](const auto& l) { return l->owner() == &c && !l->gone(); }));
+    unsigned all = 0;
+    each_busy([&](const auto& l) {
+        all += l->owner() == &c && !l->gone() ? 1 : 0;
+        return true;
+    });
+    return all;
 }
 
 std::shared_ptr<link> crew::idle(bool unused) const
@@ -159,11 +158,13 @@ std::shared_ptr<link> crew::shortest(const call& c) const
     // Behind an item that takes long nothing is to wait where another worker is free or may come: look() would take it back, and
     // what lies in a pipe calls for no worker.
     const bool others = free_hands();
-    for (const auto& l : links()) {
+    std::shared_ptr<link> found;
+    each_busy([&](const auto& l) {
         if (l->alive() && l->owner() == &c && l->batches() < 2 && allowance(l.get()) > 0 && !(others && holds_up(*l, now_)))
-            return l;
-    }
-    return nullptr;
+            found = l;
+        return !found;
+    });
+    return found;
 }
 
 std::size_t crew::allowance(const link* l) const noexcept
@@ -214,7 +215,7 @@ std::shared_ptr<link> crew::hire(clock::time_point now)
     const auto free = std::ranges::find(slots_, nullptr);
     const auto slot = static_cast<std::uint32_t>(free - slots_.begin());
     *free = link::start(strand_, *nursery_, slot, ++generations_, user_, guard_);
-    (*free)->begin(now, {setup_.counts.get(), had_one_[slot], setup_.boot_timeout,
+    (*free)->begin(now, {setup_.counts.get(), &roll_, had_one_[slot], setup_.boot_timeout,
                             setup_.life.ender ? farewell : link::silence, setup_.rules.get()});
     ++spawned_; // its replies may come before the news of it
     respawned_ += had_one_[slot] ? 1 : 0;
@@ -249,6 +250,9 @@ bool crew::recycle()
     bool any = false;
     const unsigned there = live();
     unsigned too_many = there - std::min(there, setup_.workers);
+    const bool anybody_may_go = setup_.max_age.count() > 0 || setup_.max_items > 0 || setup_.fresh;
+    if (too_many == 0 && roll_.leaving == 0 && !anybody_may_go)
+        return false;
     for (const auto& l : links() | std::views::reverse) { // the first ones are to be kept
         if (l->alive() && l->idle() && (too_many > 0 || allowance(l.get()) == 0)) {
             l->retire();
@@ -276,9 +280,12 @@ void crew::sweep(clock::time_point now)
     const auto later_and_ready = [&](const auto& l) { return l->began() && l->born() > last_early_end_; };
     if (early_ends_ + early_kills_ > 0 && std::ranges::any_of(links(), later_and_ready))
         early_ends_ = early_kills_ = 0;
+    if (roll_.gone == 0)
+        return;
     for (auto& l : slots_) {
         if (!l || !l->gone())
             continue;
+        l->strike_off();
         if (l->ready())
             enforced_ = enforced_ ? *enforced_ & l->enforced() : l->enforced();
         if (!l->unfit().empty())
@@ -322,11 +329,6 @@ std::exception_ptr crew::hopeless()
         return failed_call(errc::spawn_failed, std::system_category().message(refused_error_));
     }
     return nullptr;
-}
-
-bool crew::sends() const noexcept
-{
-    return std::ranges::any_of(links(), [](const auto& l) { return l->sends(); });
 }
 
 void crew::detach() noexcept

@@ -65,7 +65,7 @@ public:
         return slots_ | std::views::filter([](const std::shared_ptr<link>& l) { return l != nullptr; });
     }
     unsigned most() const noexcept { return setup_.workers; }
-    unsigned live() const noexcept;
+    unsigned live() const noexcept { return roll_.alive; }
     unsigned busy() const noexcept;
     unsigned serving(const call& c) const noexcept;
     /// One that has nothing to do; `unused`: and has never had.
@@ -93,7 +93,7 @@ public:
     void dismiss() noexcept;
     bool anybody() const noexcept { return not_gone() > 0; }
     /// Something is on its way to a worker.
-    bool sends() const noexcept;
+    bool sends() const noexcept { return roll_.sends > 0; }
     /// What is on in every worker that was ready so far.
     protection enforced() const noexcept;
     bool is_sandboxed() const noexcept { return setup_.rules != nullptr; }
@@ -162,6 +162,19 @@ public:
 
 private:
     unsigned not_gone() const noexcept;
+    /// Each that has items, until `see(link)` returns false.
+    template <typename See>
+    void each_busy(See see) const
+    {
+        unsigned left = roll_.busy;
+        for (auto at = slots_.begin(); left > 0 && at != slots_.end(); ++at) {
+            if (!*at || (*at)->idle())
+                continue;
+            --left;
+            if (!see(*at))
+                return;
+        }
+    }
     bool has_free_slot() const noexcept;
     /// A worker is idle, or may be hired.
     bool free_hands() const { return idle() || live() < setup_.workers; }
@@ -175,6 +188,7 @@ private:
     std::shared_ptr<nursery_client> nursery_;
     std::shared_ptr<nursery_user> listener_; // while there are calls
     std::vector<std::shared_ptr<link>> slots_; // null: free
+    roll roll_; // of these
     std::uint64_t generations_ = 0;
     std::uint64_t spawned_ = 0;
     std::uint64_t ended_ = 0;

@@ -19,7 +19,14 @@ std::chrono::milliseconds crew::patience_for(const call& c) const noexcept
 
 bool crew::could_help() const noexcept
 {
-    return free_hands() && std::ranges::any_of(links(), [](const auto& l) { return l->alive() && l->waiting() > 0; });
+    if (!free_hands())
+        return false;
+    bool waits = false;
+    each_busy([&](const auto& l) {
+        waits = l->alive() && l->waiting() > 0;
+        return !waits;
+    });
+    return waits;
 }
 
 crew::sight crew::look(clock::time_point now)
@@ -74,15 +81,16 @@ void crew::apply_stops()
 
 bool crew::starts_known(call& c) const
 {
-    for (const auto& l : links()) {
+    bool known = true;
+    each_busy([&](const auto& l) {
         if (l->owner() != &c)
-            continue;
-        if (l->waiting_to_start())
-            return false;
-        if (const auto last = l->last_start()) // of an item of this call: it runs, or has ended unread
+            return true;
+        known = !l->waiting_to_start();
+        if (const auto last = known ? l->last_start() : std::nullopt) // of an item of this call: it runs, or has ended unread
             c.started(*last);
-    }
-    return true;
+        return known;
+    });
+    return known;
 }
 
 } // namespace cofork::detail

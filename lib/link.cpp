@@ -45,6 +45,28 @@ void link::begin(clock::time_point now, const link_terms& terms) noexcept
 {
     born_ = now;
     terms_ = terms;
+    enrol();
+}
+
+/// After whatever may have changed what it is.
+void link::enrol() noexcept
+{
+    const standing now{alive(), !held_.empty(), sends(), (spent_ || retiring_) && !gone_, gone_};
+    if (terms_.all)
+        terms_.all->replace(counted_, now);
+    counted_ = now;
+}
+
+void link::strike_off() noexcept
+{
+    if (roll* const all = std::exchange(terms_.all, nullptr))
+        all->replace(counted_, {});
+}
+
+void link::spend() noexcept
+{
+    spent_ = true;
+    enrol();
 }
 
 void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now)
@@ -62,12 +84,13 @@ void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_poi
     if (!channel_->writing() && !channel_->reading()) {
         if (channel_->write_and_read(outbox_.next(), inbox_.space(), shared_from_this()))
             wrote_one();
-        return;
+        return enrol();
     }
     if (!channel_->writing())
         write_more();
     if (!channel_->reading())
         read_more();
+    enrol();
 }
 
 void link::wrote_one()
@@ -94,6 +117,7 @@ void link::on_written(std::error_code ec) noexcept
         kill(kill_reason::protocol, "its job pipe cannot be written");
     else
         wrote_one();
+    enrol();
     if (held_.empty() && !sends())
         user_->turn(); // nothing keeps the place from its rest any more
 }
@@ -117,6 +141,7 @@ void link::on_read(std::error_code ec, std::size_t bytes) noexcept
         kill(kill_reason::protocol, "its result pipe cannot be read");
     else if ((bytes > 0 || ec) && !held_.empty() && !distrusted_)
         read_more(); // also when the read was cancelled and there is work again
+    enrol();
     // No bytes: the pipe is closed. That is not death: the nursery tells how the worker ended.
     user_->turn();
 }
@@ -342,6 +367,7 @@ void link::take_back()
     held_.keep(claimed - inbox_.answered());
     if (held_.empty() && channel_) // nothing is pending on an idle worker
         channel_->cancel_read();
+    enrol();
 }
 
 void link::kill(kill_reason why, const char* detail)
@@ -351,6 +377,7 @@ void link::kill(kill_reason why, const char* detail)
     take_back();
     reason_ = why;
     detail_ = detail;
+    enrol();
     if (why == kill_reason::timeout)
         nursery_->question(slot_, generation_);
     else

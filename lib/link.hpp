@@ -9,6 +9,7 @@
 #include "nursery_client.hpp"
 #include "outbox.hpp"
 #include "page_view.hpp"
+#include "roll.hpp"
 
 #include <memory>
 #include <mutex>
@@ -50,6 +51,7 @@ private:
 /// What a worker is started under.
 struct link_terms {
     tally* counts;                  ///< of its place, which outlives it
+    roll* all;                      ///< where it is counted, until it is struck off
     bool successor;                 ///< of another worker in its slot
     std::chrono::nanoseconds boot;  ///< it may take so long to get ready; 0 = for ever
     std::chrono::nanoseconds leave; ///< and so long to go when it is told to
@@ -82,7 +84,7 @@ public:
     /// No more work for this worker: it ends by itself. Precondition: idle().
     void retire();
     /// What it holds now is the last.
-    void spend() noexcept { spent_ = true; }
+    void spend() noexcept;
     bool spent() const noexcept { return spent_; }
 
     /// Looks into the shared page: takes finished results that have not been written, and kills the worker when its
@@ -99,6 +101,8 @@ public:
     /// It has told where it is, if it could.
     void on_seen();
     void on_ended(std::optional<nursery_report> report) noexcept;
+    /// It is not counted any more.
+    void strike_off() noexcept;
     /// The owner is going: no callback reaches it any more, pending reads and writes are cancelled.
     void detach() noexcept;
 
@@ -143,6 +147,7 @@ private:
     void on_read(std::error_code ec, std::size_t bytes) noexcept override;
     void on_written(std::error_code ec) noexcept override;
 
+    void enrol() noexcept;
     void read_more();
     void write_more();
     void wrote_one();
@@ -190,6 +195,7 @@ private:
     std::uint64_t generation_;
     clock::time_point born_{};
     link_terms terms_{};
+    standing counted_; // as what
     ready_note note_{};
     detail::held_items held_;
     bool spent_ = false;

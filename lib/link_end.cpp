@@ -28,6 +28,7 @@ void link::retire()
     retiring_ = true;
     quiet_since_ = clock::now();
     channel_->close(); // end of file on the job pipe: the worker ends
+    enrol();
 }
 
 void link::on_ended(std::optional<nursery_report> report) noexcept
@@ -45,6 +46,7 @@ void link::on_ended(std::optional<nursery_report> report) noexcept
 
 void link::end_when_quiet() noexcept
 {
+    enrol();
     if (gone_ || channel_->reading() || channel_->writing())
         return; // their callbacks come here again
     if (!retiring_)
@@ -53,6 +55,7 @@ void link::end_when_quiet() noexcept
     if (!retiring_)
         channel_->close();
     gone_ = true;
+    enrol();
     if (user_)
         user_->turn();
 }
@@ -121,6 +124,7 @@ bool link::ended_from_outside() const noexcept
 void link::detach() noexcept
 {
     user_ = nullptr;
+    strike_off();
     const auto pipes = std::move(channel_); // what is pending holds us: a context that drops it must free both
     if (!pipes || (retiring_ && !pipes->reading() && !pipes->writing()))
         return;

@@ -33,6 +33,7 @@ std::optional<clock::time_point> link::look(clock::time_point now)
     if (!alive() || (held_.empty() && !sends()) || late_to_boot(now))
         return {};
     const auto items = held_.empty() ? look_at_rest(now) : look_at_items(now);
+    enrol();
     if (began() || terms_.boot.count() <= 0)
         return items;
     return std::min(items.value_or(clock::time_point::max()), born_ + terms_.boot);

@@ -50,7 +50,7 @@ public:
 
     [[noreturn]] void run()
     {
-        if (!ended_ || ::getppid() != setup_.parent) // it died before we could watch it
+        if (!ended_ || ::getppid() != setup_.parent || !open_arenas()) // it died before we could watch it
             ::_exit(EXIT_FAILURE);
         std::vector<pollfd> watched;
         for (;;) {
@@ -77,6 +77,12 @@ public:
     }
 
 private:
+    /// Here, once, for all workers: they inherit the access. The parent counts on it when there are any.
+    bool open_arenas() const noexcept
+    {
+        return !setup_.arenas || ::mprotect(setup_.arenas, setup_.slots * sizeof(arena), PROT_READ | PROT_WRITE) == 0;
+    }
+
     struct child {
         pid_t pid = 0; // 0: the slot is free, or its worker is dead and being named
         std::uint64_t generation = 0;
@@ -210,7 +216,7 @@ private:
         (void)parent_.release(); // their numbers are closed already
         (void)ended_.release();
         page* const own = keep_only(setup_.pages, setup_.slots, slot);
-        arena* const large = keep_only_arena(slot);
+        arena* const large = setup_.arenas ? keep_only(setup_.arenas, setup_.slots, slot) : nullptr;
         offer_to_oom_killer();
         ++worker_depth;
         unblock_signals();
@@ -218,18 +224,6 @@ private:
         if (slot < setup_.kept)
             setup.life.idle_ns = 0;
         worker_main(setup);
-    }
-
-    /// Returns null when there is none. The parent counts on it when there is one.
-    arena* keep_only_arena(std::uint32_t slot) const noexcept
-    {
-        if (!setup_.arenas)
-            return nullptr;
-        arena* const own = keep_only(setup_.arenas, setup_.slots, slot);
-        if (::mprotect(own->items, sizeof own->items, PROT_READ) != 0
-            || ::mprotect(own->results, sizeof own->results, PROT_READ | PROT_WRITE) != 0)
-            ::_exit(EXIT_FAILURE);
-        return own;
     }
 
     void kill_child(const nursery_request& request) noexcept

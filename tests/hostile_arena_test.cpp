@@ -31,18 +31,17 @@ using test::own_page;
 
 constexpr std::size_t item_size = 300'000;
 
-/// Of the worker: what it may write to of its arena.
-std::byte* own_results()
+arena* own_arena()
 {
     FILE* const maps = std::fopen("/proc/self/maps", "re");
     std::uintptr_t from = 0, to = 0, found = 0;
     char how[8], line[512];
     while (std::fgets(line, sizeof line, maps))
         if (std::sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &from, &to, how) == 3 && std::string_view{how} == "rw-s"
-            && to - from == sizeof(arena::results))
+            && to - from == sizeof(arena))
             found = from;
     std::fclose(maps);
-    return reinterpret_cast<std::byte*>(found); // NOLINT(performance-no-int-to-ptr)
+    return reinterpret_cast<arena*>(found); // NOLINT(performance-no-int-to-ptr)
 }
 
 void send_words(const reply_header& header, const std::vector<std::uint64_t>& words)
@@ -86,8 +85,9 @@ std::string scribbles(const std::string& item)
     const auto k = static_cast<std::uint64_t>(item[0]);
     own_page().taken = k % 3 == 0 ? ~std::uint64_t{0} : own_page().taken + (k << 16);
     own_page().received = k % 2 == 0 ? ~std::uint64_t{0} : k << 18;
-    if (std::byte* const results = own_results())
-        std::fill_n(results, sizeof(arena::results), static_cast<std::byte>(k));
+    std::ranges::fill(own_arena()->results, static_cast<std::byte>(k));
+    if (k % 4 == 0)
+        std::ranges::fill(own_arena()->items, static_cast<std::byte>(k));
     return std::string(item_size, item[0]);
 }
 
