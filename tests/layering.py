@@ -30,6 +30,8 @@ ROOMS = {
     "progress_line": "",
     "progress_bar": "printable progress_line",
     "driven_context": "",
+    "encoder": "",
+    "completion": "",
     # what runs in a worker or in the nursery
     "process": "owned_fd",
     "crash_handler": "crash_facts",
@@ -113,7 +115,7 @@ DOWNWARDS = {("call", "dispatcher")}
 
 # Runs after the fork: reaches neither Asio nor liburing by any path.
 CHILD_SIDE = [
-    "arena", "arena_writer", "crash_facts", "crash_handler", "durations", "exception_report", "family", "frame", "job_stream", "large_item", "large_reply", "nursery", "nursery_protocol", "nursery_socket",
+    "arena", "arena_writer", "crash_facts", "crash_handler", "durations", "encoder", "exception_report", "family", "frame", "job_stream", "large_item", "large_reply", "nursery", "nursery_protocol", "nursery_socket",
     "owned_fd", "crowd", "growing_bytes", "item_clock", "item_timer", "output_taps", "own_output", "own_pipe", "page", "printable", "process", "reply_stream", "sandbox", "sandbox_rules", "slot_memory", "spare_mapping", "worker_life", "symboliser", "symbols", "threads", "worker",
 ]
 

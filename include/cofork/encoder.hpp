@@ -9,7 +9,6 @@
 #include <memory>
 #include <span>
 #include <stdexcept>
-#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -22,10 +21,7 @@ struct codec;
 /// An encoder passed its limit.
 class encode_too_large : public std::length_error {
 public:
-    explicit encode_too_large(std::size_t limit)
-        : std::length_error{"larger than the limit of " + std::to_string(limit) + " bytes"}, limit_{limit}
-    {
-    }
+    explicit encode_too_large(std::size_t limit);
     std::size_t limit() const noexcept { return limit_; }
 
 private:

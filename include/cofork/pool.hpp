@@ -109,7 +109,7 @@ public:
         return asio::async_initiate<Token, void(std::error_code)>(
             [](auto handler, pool* self) {
                 using handler_type = std::decay_t<decltype(handler)>;
-                auto held = std::make_shared<detail::held_handler<handler_type>>(std::move(handler), self->get_executor());
+                auto held = std::make_shared<detail::held_handler<handler_type, std::error_code>>(std::move(handler), self->get_executor());
                 self->drain([held] { held->complete(std::error_code{}); });
             },
             token, this);

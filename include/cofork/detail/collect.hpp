@@ -26,7 +26,7 @@ class values_sink {
 public:
     static constexpr bool keeps_failures = false;
 
-    values_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+    values_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::move(handler), io} {}
 
     std::size_t room(std::size_t) const noexcept { return no_limit; }
     bool over_when_idle() const noexcept { return true; }
@@ -52,14 +52,14 @@ public:
         }
         if (why)
             values.clear();
-        std::exchange(handler_, std::nullopt)->complete(std::move(why), std::move(values));
+        handler_.complete(std::move(why), std::move(values));
     }
-    void abandon() noexcept { handler_.reset(); }
+    void abandon() noexcept { handler_.drop(); }
 
 private:
     /// At the end none is missing: till then something may stand for it.
     static constexpr bool in_place = std::default_initializable<R> && std::is_move_assignable_v<R>;
-    std::optional<held_handler<Handler>> handler_;
+    held_handler<Handler, std::exception_ptr, std::vector<R>> handler_;
     std::vector<std::conditional_t<in_place, R, std::optional<R>>> values_;
 };
 
@@ -68,17 +68,17 @@ class values_sink<void, Handler> {
 public:
     static constexpr bool keeps_failures = false;
 
-    values_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+    values_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::move(handler), io} {}
 
     std::size_t room(std::size_t) const noexcept { return no_limit; }
     bool over_when_idle() const noexcept { return true; }
     void value(std::size_t) const noexcept {}
     bool failed(failure) const noexcept { return false; }
-    void finish(std::exception_ptr why) noexcept { std::exchange(handler_, std::nullopt)->complete(std::move(why)); }
-    void abandon() noexcept { handler_.reset(); }
+    void finish(std::exception_ptr why) noexcept { handler_.complete(std::move(why)); }
+    void abandon() noexcept { handler_.drop(); }
 
 private:
-    std::optional<held_handler<Handler>> handler_;
+    held_handler<Handler, std::exception_ptr> handler_;
 };
 
 /// Every outcome by index. Items that the call's end overtook have a failure that says so.
@@ -87,7 +87,7 @@ class outcomes_sink {
 public:
     static constexpr bool keeps_failures = true;
 
-    outcomes_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+    outcomes_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::move(handler), io} {}
 
     std::size_t room(std::size_t) const noexcept { return no_limit; }
     bool over_when_idle() const noexcept { return true; }
@@ -118,9 +118,9 @@ public:
         all.reserve(outcomes_.size());
         for (auto& o : outcomes_)
             all.push_back(o ? std::move(*o) : outcome<R>{not_done(all.size(), code)});
-        std::exchange(handler_, std::nullopt)->complete(code, std::move(all));
+        handler_.complete(code, std::move(all));
     }
-    void abandon() noexcept { handler_.reset(); }
+    void abandon() noexcept { handler_.drop(); }
 
 private:
     static failure not_done(std::size_t index, const std::error_code& code)
@@ -133,7 +133,7 @@ private:
         return why;
     }
 
-    std::optional<held_handler<Handler>> handler_;
+    held_handler<Handler, std::error_code, std::vector<outcome<R>>> handler_;
     std::vector<std::optional<outcome<R>>> outcomes_;
 };
 
@@ -155,7 +155,7 @@ class value_sink {
 public:
     static constexpr bool keeps_failures = false;
 
-    value_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+    value_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::move(handler), io} {}
 
     std::size_t room(std::size_t) const noexcept { return no_limit; }
     bool over_when_idle() const noexcept { return true; }
@@ -163,16 +163,17 @@ public:
     bool failed(failure) const noexcept { return false; }
     void finish(std::exception_ptr why) noexcept
     {
-        auto handler = std::exchange(handler_, std::nullopt);
         if constexpr (std::default_initializable<R>)
-            handler->complete(std::move(why), value_ ? std::move(*value_) : R{});
+            handler_.complete(std::move(why), value_ ? std::move(*value_) : R{});
         else
-            handler->complete(std::move(why), value_on_demand<R>{std::move(value_)});
+            handler_.complete(std::move(why), argument{std::move(value_)});
     }
-    void abandon() noexcept { handler_.reset(); }
+    void abandon() noexcept { handler_.drop(); }
 
 private:
-    std::optional<held_handler<Handler>> handler_;
+    using argument = std::conditional_t<std::default_initializable<R>, R, value_on_demand<R>>;
+
+    held_handler<Handler, std::exception_ptr, argument> handler_;
     std::optional<R> value_;
 };
 
@@ -182,7 +183,7 @@ class outcome_sink {
 public:
     static constexpr bool keeps_failures = true;
 
-    outcome_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::in_place, std::move(handler), io} {}
+    outcome_sink(Handler handler, const asio::any_io_executor& io) : handler_{std::move(handler), io} {}
 
     std::size_t room(std::size_t) const noexcept { return no_limit; }
     bool over_when_idle() const noexcept { return true; }
@@ -204,12 +205,12 @@ public:
             none.what = "the call ended before it was done";
             outcome_.emplace(std::move(none));
         }
-        std::exchange(handler_, std::nullopt)->complete(code_of(why), std::move(*outcome_));
+        handler_.complete(code_of(why), std::move(*outcome_));
     }
-    void abandon() noexcept { handler_.reset(); }
+    void abandon() noexcept { handler_.drop(); }
 
 private:
-    std::optional<held_handler<Handler>> handler_;
+    held_handler<Handler, std::error_code, outcome<R>> handler_;
     std::optional<outcome<R>> outcome_;
 };
 

@@ -2,17 +2,21 @@
 // Calling a handler the way Asio asks for: once, on its executor, with its allocator, never from inside the
 // initiating function.
 
+#include <cofork/detail/blocks.hpp>
 #include <cofork/detail/place.hpp>
 
 #include <asio/any_io_executor.hpp>
 #include <asio/associated_allocator.hpp>
 #include <asio/associated_cancellation_slot.hpp>
 #include <asio/associated_executor.hpp>
+#include <asio/cancellation_signal.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/dispatch.hpp>
 #include <asio/executor_work_guard.hpp>
-#include <asio/post.hpp>
 
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -21,106 +25,159 @@
 
 namespace cofork::detail {
 
-/// A handler with its arguments.
-template <typename Handler, typename... Args>
-struct bound_completion {
-    using allocator_type = asio::associated_allocator_t<Handler>;
+class completion;
 
-    Handler handler;
-    std::tuple<Args...> args;
-
-    allocator_type get_allocator() const noexcept { return asio::get_associated_allocator(handler); }
-    void operator()()
-    {
-        std::apply([this](Args&... a) { std::move(handler)(std::move(a)...); }, args);
-    }
+struct drop_completion {
+    void operator()(completion* c) const noexcept;
 };
+using owned_completion = std::unique_ptr<completion, drop_completion>;
 
-/// What is posted to the I/O executor. Not posted to the handler's own executor at once: with use_future that is the
-/// system executor, and a post would start its thread pool, after which this process cannot be forked safely.
-template <typename Handler, typename Executor, typename... Args>
-struct posted_completion {
-    using allocator_type = asio::associated_allocator_t<Handler>;
-
-    bound_completion<Handler, Args...> bound;
-    asio::executor_work_guard<Executor> guard; // on the handler's executor, until the handler is there
-
-    allocator_type get_allocator() const noexcept { return bound.get_allocator(); }
-    void operator()()
-    {
-        const Executor ex = guard.get_executor();
-        asio::dispatch(ex, std::move(bound));
-        guard.reset();
-    }
-};
-
-/// Holds a handler, and both executors' contexts at work, until it is completed or dropped.
-template <typename Handler>
-class held_handler {
-    using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
-
+/// A handler that waits for its arguments, as what is compiled once for all of them. Holds both executors' contexts at work, until
+/// it runs or is dropped.
+class completion {
 public:
-    held_handler(Handler handler, const asio::any_io_executor& io)
-        : handler_{std::move(handler)}, io_{io}, io_guard_{io}, guard_{asio::get_associated_executor(handler_, io)}
-    {
-    }
+    using io_guard = asio::executor_work_guard<asio::any_io_executor>;
 
-    template <typename... Args>
-    void complete(Args... args)
-    {
-        // Everything of this operation is released before the handler runs; only the handler goes on.
-        posted_completion<Handler, executor, Args...> posted{
-            {std::move(handler_), std::tuple<Args...>{std::move(args)...}}, std::move(guard_)};
-        auto io_guard = std::move(io_guard_);
-        asio::post(io_, std::move(posted));
-    }
+    completion(const completion&) = delete;
+    completion& operator=(const completion&) = delete;
 
-    Handler& handler() noexcept { return handler_; }
+    io_guard take_io() noexcept { return std::move(io_); }
+    /// Runs it on the handler's executor, at once or soon.
+    virtual void dispatch(owned_completion self) = 0;
+    /// Frees this, then calls the handler.
+    virtual void run() = 0;
+    /// Frees this.
+    virtual void drop() noexcept = 0;
+
+protected:
+    explicit completion(const asio::any_io_executor& io);
+    ~completion();
 
 private:
+    io_guard io_;
+};
+
+inline void drop_completion::operator()(completion* c) const noexcept
+{
+    c->drop();
+}
+
+struct completion_runner {
+    owned_completion what;
+
+    void operator()() { what.release()->run(); }
+};
+
+/// Posts to the I/O executor what dispatches `c`. Not posted to the handler's own executor at once: with use_future that is the
+/// system executor, and a post would start its thread pool, after which this process cannot be forked safely.
+void post_completion(owned_completion c);
+/// Has `c` run on `ex`.
+void dispatch_completion(const asio::any_io_executor& ex, owned_completion c);
+
+/// In memory of the handler's allocator.
+template <typename Handler, typename... Args>
+class bound_completion final : public completion {
+    using allocator = asio::associated_allocator_t<Handler>;
+    using executor = asio::associated_executor_t<Handler, asio::any_io_executor>;
+    static constexpr std::size_t alignment = std::max(alignof(Handler), alignof(std::tuple<Args...>));
+    using memory = blocks<allocator, std::max(alignment, alignof(std::max_align_t))>;
+
+public:
+    static bound_completion* make(Handler&& handler, const asio::any_io_executor& io)
+    {
+        const allocator from = asio::get_associated_allocator(handler);
+        return new (memory::allocate(from, sizeof(bound_completion))) bound_completion{std::move(handler), io};
+    }
+
+    void give(Args&&... args) { args_.emplace(std::move(args)...); }
+
+    void dispatch(owned_completion self) override
+    {
+        const auto keep = std::move(guard_); // until the handler is there
+        if constexpr (std::same_as<executor, asio::any_io_executor>)
+            dispatch_completion(keep.get_executor(), std::move(self));
+        else
+            asio::dispatch(keep.get_executor(), completion_runner{std::move(self)});
+    }
+    void run() override
+    {
+        Handler handler = std::move(handler_);
+        std::tuple<Args...> args = std::move(*args_);
+        drop();
+        std::apply([&](Args&... a) { std::move(handler)(std::move(a)...); }, args);
+    }
+    void drop() noexcept override
+    {
+        const allocator to = asio::get_associated_allocator(handler_);
+        this->~bound_completion();
+        memory::deallocate(to, this, sizeof(bound_completion));
+    }
+
+private:
+    bound_completion(Handler&& handler, const asio::any_io_executor& io)
+        : completion{io}, handler_{std::move(handler)}, guard_{asio::get_associated_executor(handler_, io)}
+    {
+    }
+
     Handler handler_;
-    asio::any_io_executor io_;
-    asio::executor_work_guard<asio::any_io_executor> io_guard_;
     asio::executor_work_guard<executor> guard_;
+    std::optional<std::tuple<Args...>> args_;
+};
+
+/// A handler of `void(Args...)`, until it is completed or dropped.
+template <typename Handler, typename... Args>
+class held_handler {
+public:
+    held_handler(Handler handler, const asio::any_io_executor& io) : held_{bound::make(std::move(handler), io)} {}
+
+    /// Once. Everything of this operation is released before the handler runs.
+    void complete(Args... args)
+    {
+        held_->give(std::move(args)...);
+        post_completion(std::move(held_));
+    }
+    void drop() noexcept { held_.reset(); }
+
+private:
+    using bound = bound_completion<Handler, Args...>;
+
+    std::unique_ptr<bound, drop_completion> held_;
 };
 
 /// Passes cancellation from a handler's slot to a call that starts a moment later. Any thread.
 class canceller {
 public:
-    void started(std::weak_ptr<call_handle> call) noexcept
-    {
-        const std::lock_guard lock{mutex_};
-        call_ = std::move(call);
-        if (asked_)
-            tell(*asked_);
-    }
+    static std::shared_ptr<canceller> make();
 
-    void cancel(asio::cancellation_type type) noexcept
-    {
-        const std::lock_guard lock{mutex_};
-        asked_ = type;
-        tell(type);
-    }
+    void started(std::weak_ptr<call_handle> call) noexcept;
+    void cancel(asio::cancellation_type type) noexcept;
 
 private:
-    void tell(asio::cancellation_type type) noexcept
-    {
-        if (const auto call = call_.lock())
-            call->cancel((type & asio::cancellation_type::terminal) != asio::cancellation_type::none);
-    }
+    void tell(asio::cancellation_type type) noexcept;
 
     std::mutex mutex_;
     std::weak_ptr<call_handle> call_;
     std::optional<asio::cancellation_type> asked_;
 };
 
+/// What a slot is given.
+struct cancel_hook {
+    std::shared_ptr<canceller> to;
+
+    void operator()(asio::cancellation_type type) const noexcept { to->cancel(type); }
+};
+
+void listen_to_slot(asio::cancellation_slot slot, const std::shared_ptr<canceller>& to);
+
 /// Connects the handler's cancellation slot, when it has one, to `to`.
 template <typename Handler>
-void listen_to_slot(Handler& handler, const std::shared_ptr<canceller>& to)
+void listen_to_slot_of(Handler& handler, const std::shared_ptr<canceller>& to)
 {
     auto slot = asio::get_associated_cancellation_slot(handler);
-    if (slot.is_connected())
-        slot.assign([to](asio::cancellation_type type) { to->cancel(type); });
+    if constexpr (std::same_as<decltype(slot), asio::cancellation_slot>)
+        listen_to_slot(slot, to);
+    else if (slot.is_connected())
+        slot.assign(cancel_hook{to});
 }
 
 } // namespace cofork::detail

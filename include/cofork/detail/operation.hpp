@@ -1,6 +1,7 @@
 #pragma once
 // One call of a verb: a task on one side, what becomes of its outcomes on the other.
 
+#include <cofork/detail/blocks.hpp>
 #include <cofork/detail/completion.hpp>
 #include <cofork/detail/place.hpp>
 #include <cofork/detail/tasks.hpp>
@@ -17,31 +18,6 @@
 #include <vector>
 
 namespace cofork::detail {
-
-/// Memory of an allocator, asked for in blocks that have no type of their own: so a program has the code for it once.
-template <typename Allocator, std::size_t Alignment>
-class blocks {
-    struct alignas(Alignment) block {
-        std::byte bytes[Alignment];
-    };
-    using traits = typename std::allocator_traits<Allocator>::template rebind_traits<block>;
-    using pointer = typename traits::pointer;
-
-public:
-    static void* allocate(const Allocator& from, std::size_t bytes)
-    {
-        typename traits::allocator_type own{from};
-        return std::to_address(traits::allocate(own, length(bytes)));
-    }
-    static void deallocate(const Allocator& to, void* place, std::size_t bytes) noexcept
-    {
-        typename traits::allocator_type own{to};
-        traits::deallocate(own, std::pointer_traits<pointer>::pointer_to(*static_cast<block*>(place)), length(bytes));
-    }
-
-private:
-    static std::size_t length(std::size_t bytes) noexcept { return (bytes + Alignment - 1) / Alignment; }
-};
 
 /// The job that a Task and a Sink make together. A Sink decides what becomes of outcomes:
 ///

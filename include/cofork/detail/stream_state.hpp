@@ -37,7 +37,7 @@ public:
     }
 
 private:
-    held_handler<Handler> handler_;
+    held_handler<Handler, std::exception_ptr, std::optional<indexed<R>>> handler_;
 };
 
 /// What lies between the place, which puts outcomes in, and the consumer, who takes them out. Any thread.

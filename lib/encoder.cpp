@@ -1,0 +1,12 @@
+#include <cofork/encoder.hpp>
+
+#include <string>
+
+namespace cofork {
+
+encode_too_large::encode_too_large(std::size_t limit)
+    : std::length_error{"larger than the limit of " + std::to_string(limit) + " bytes"}, limit_{limit}
+{
+}
+
+} // namespace cofork
