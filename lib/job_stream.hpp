@@ -138,7 +138,8 @@ private:
     {
         const byte_view there = take(std::min(size, end_ - begin_));
         std::copy(there.begin(), there.end(), to);
-        before_waiting();
+        if (there.size() < size)
+            before_waiting();
         for (std::size_t at = there.size(); at < size;)
             at += read(to + at, std::min(size - at, most_read));
     }

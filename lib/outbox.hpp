@@ -40,8 +40,7 @@ private:
     void pop(std::size_t bytes) noexcept;
     void lead(std::uint64_t word) noexcept;
 
-    static constexpr std::size_t most_by_pipe = 64 * 1024;  // then the arena has room again, perhaps
-
+    static constexpr std::size_t most_by_pipe = 64 * 1024; // then the arena has room again, perhaps
     static constexpr std::size_t most_led = 3 * sizeof(std::uint64_t);
 
     const page_view& page_;

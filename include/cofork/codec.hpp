@@ -323,7 +323,7 @@ std::span<const std::byte> block_of(const T& value) noexcept
 
 } // namespace detail
 
-/// What is shared and never changes: as an item or an argument a large string or vector of blocks is not copied, and is kept until
+/// What is shared and never changes: as an item or an argument a large string or vector of blocks is sent from where it is, and kept until
 /// the item has an outcome.
 template <codable T>
 struct codec<std::shared_ptr<const T>> {

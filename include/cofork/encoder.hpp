@@ -48,7 +48,7 @@ protected:
 /// A copy takes longer than one more write.
 inline constexpr std::size_t least_left_block = 64 * 1024;
 
-/// A large block of a value that stays where it is until it has been sent: nothing is copied.
+/// A large block of a value that stays where it is until it has been sent.
 struct left_block {
     std::size_t at; ///< of the encoded bytes: what it comes before
     std::shared_ptr<const void> keeper;
