@@ -18,8 +18,8 @@ namespace cofork {
 // items    Any input range, or a feed. An lvalue is borrowed until completion, an rvalue moved in, a view copied. In a
 //          snapshot a range with random access, and a sized one of objects, is read in the worker by index, and never
 //          copied or encoded; other items, and all items in a pool, travel by codec. Large strings and vectors of blocks
-//          (from 64 KiB on) are sent from where they are, a MiB at a time, when they are in an rvalue vector, deque or list, made by the range,
-//          pushed to a feed, or a shared_ptr to const.
+//          (from 64 KiB on) are sent from where they are, a MiB at a time, when they are in an rvalue vector, deque or list,
+//          made by the range, pushed to a feed, or a shared_ptr to const.
 // Threads  The range is iterated, and options::on_error and options::progress are called, on the handler's executor (in a
 //          pool: on the pool's), through a strand. The handler is called on its own executor, never before the
 //          initiating call has returned.
