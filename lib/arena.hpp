@@ -15,7 +15,7 @@ struct arena {
 
 /// So many bytes of an item or a result are large.
 inline constexpr std::size_t least_large = 64 * 1024;
-/// So many of them go at once: a loop has time for that.
-inline constexpr std::size_t most_at_once = std::size_t{1} << 20;
+/// So many of them go at once, a MiB and what it is part of: a loop has time for that.
+inline constexpr std::size_t most_at_once = (std::size_t{1} << 20) + 4096;
 
 } // namespace cofork::detail

@@ -15,7 +15,6 @@
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -46,9 +45,9 @@ arena* own_arena()
 
 void send_words(const reply_header& header, const std::vector<std::uint64_t>& words)
 {
-    std::string bytes(sizeof header + words.size() * sizeof(std::uint64_t), '\0');
-    std::memcpy(bytes.data(), &header, sizeof header);
-    std::memcpy(bytes.data() + sizeof header, words.data(), words.size() * sizeof(std::uint64_t));
+    std::string bytes(reinterpret_cast<const char*>(&header), sizeof header);
+    for (const std::uint64_t word : words)
+        bytes.append(reinterpret_cast<const char*>(&word), sizeof word);
     test::send(bytes.data(), bytes.size());
 }
 

@@ -49,6 +49,16 @@ MUTANTS = {
         [("lib/inbox.cpp", "std::min(bytes, early_.size() - confirmed_)", "std::size_t{0} * bytes")],
         ["inbox", "fault_kill", "kill_storm"],
     ),
+    "part-beyond-the-arena": (
+        "a part of a reply may lie outside of what its worker shares with us",
+        [("lib/reply_parser.hpp", "if (size > arena.size() - at)", "if (size > arena.size())")],
+        ["reply_parser"],
+    ),
+    "arena-written-over": (
+        "a large item goes where its worker has not read the last one yet",
+        [("lib/arena_writer.hpp", "std::max(read_to, unread_from_)", "filled_")],
+        ["arena_writer", "outbox"],
+    ),
     "memory-by-claim": (
         "the buffer for a reply is as large as the reply claims to be",
         [
