@@ -46,7 +46,7 @@ bool has_few_addresses() noexcept
 
 } // namespace
 
-shared_pages::shared_pages(std::uint32_t count) : pages_{nullptr}, count_{count}, open_(count), used_(count)
+shared_pages::shared_pages(std::uint32_t count) : pages_{nullptr}, count_{count}, open_(count), used_(count), had_(count)
 {
     void* const memory = ::mmap(nullptr, count * sizeof(page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED)
@@ -78,8 +78,13 @@ arena* shared_pages::open_arena(std::uint32_t slot) noexcept
 
 void shared_pages::clear_arena(std::uint32_t slot) noexcept
 {
-    if (!used_[slot])
-        return;
+    if (had_[slot] && open_arena(slot)) // madvise(2) wants access
+        give_back(slot);
+    had_[slot] = true;
+}
+
+void shared_pages::give_back(std::uint32_t slot) noexcept
+{
     ::madvise(arenas_ + slot, sizeof(arena), MADV_REMOVE);
     used_[slot] = false;
 }
@@ -87,7 +92,8 @@ void shared_pages::clear_arena(std::uint32_t slot) noexcept
 void shared_pages::trim_arenas() noexcept
 {
     for (std::uint32_t slot = arenas_kept; slot < count_; ++slot)
-        clear_arena(slot);
+        if (used_[slot])
+            give_back(slot);
 }
 
 shared_pages::~shared_pages()

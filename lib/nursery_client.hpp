@@ -37,19 +37,21 @@ public:
     arena* arenas() const noexcept { return arenas_; }
     /// That of one slot, to be used. Null: it has none, or the kernel has no memory for its tables.
     arena* open_arena(std::uint32_t slot) noexcept;
-    /// Its memory is given back; the worker that had it is gone, or has nothing to do.
+    /// A worker is to have it, and sees nothing of what the one before has left there, whether or not we have looked.
     void clear_arena(std::uint32_t slot) noexcept;
     /// No worker has anything to do: the memory of all but some is given back.
     void trim_arenas() noexcept;
 
 private:
     void map_arenas() noexcept;
+    void give_back(std::uint32_t slot) noexcept;
 
     page* pages_;
     std::uint32_t count_;
     arena* arenas_ = nullptr;
     std::vector<bool> open_; // arenas that were opened, and
-    std::vector<bool> used_; // that have memory
+    std::vector<bool> used_; // that have memory, as far as we know
+    std::vector<bool> had_;  // slots that have had a worker
 };
 
 class nursery_user {

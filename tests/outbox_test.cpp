@@ -1,6 +1,7 @@
 // What a worker is sent, read as the worker reads it: the same bytes, whatever goes by the arena.
 
 #include "support/catch.hpp"
+#include "support/faults.hpp"
 
 #include "large_item.hpp"
 #include "outbox.hpp"
@@ -14,6 +15,7 @@
 
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 namespace {
 
@@ -191,6 +193,21 @@ TEST_CASE("the next worker of a slot does not see what the last one was sent", "
     CHECK(same(byte_view{memory->items}.first(1'000'000), bytes_of(1'000'000, 1)));
     const page_view next{s.pages, 0};
     CHECK(std::ranges::all_of(memory->items, [](std::byte b) { return b == std::byte{}; }));
+}
+
+// Its results, which nobody has read because it died.
+TEST_CASE("the next worker of a slot does not see what the last one has written", "[outbox]")
+{
+    const auto pages = std::make_shared<shared_pages>(1);
+    const page_view first{pages, 0};
+    test::helper_process worker{[&] {
+        if (::mprotect(pages->arenas(), sizeof(arena), PROT_READ | PROT_WRITE) == 0)
+            pages->arenas()->results[5000] = std::byte{1};
+        ::_exit(pages->arenas()->results[5000] == std::byte{1} ? 0 : 1);
+    }};
+    REQUIRE(worker.status() == 0);
+    const page_view next{pages, 0};
+    CHECK(pages->open_arena(0)->results[5000] == std::byte{0});
 }
 
 TEST_CASE("of the arenas of many workers few are kept when none of them has anything to do", "[outbox]")
