@@ -10,8 +10,8 @@
 #include <cofork/options.hpp>
 
 #include <chrono>
-#include <deque>
 #include <exception>
+#include <list>
 #include <memory>
 #include <optional>
 
@@ -185,7 +185,7 @@ private:
     bool all_at_once_ = false; ///< results are of use only together
     clock::time_point started_at_;
     clock::time_point deadline_;
-    std::deque<item_run> again_; ///< taken once and not started, or to be started again; before anything new
+    std::list<item_run> again_; ///< taken once and not started, or to be started again; before anything new
     std::uint64_t next_ = 0;     ///< index of the next new item
     std::optional<std::size_t> size_;
     bool exhausted_ = false; ///< the input has no more

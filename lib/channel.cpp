@@ -3,7 +3,6 @@
 #include "copied_descriptor.hpp"
 
 #include <asio/buffer.hpp>
-#include <asio/dispatch.hpp>
 #include <asio/error.hpp>
 #include <asio/execution/context.hpp>
 #include <asio/post.hpp>
@@ -36,7 +35,7 @@ public:
         if (result == not_taken)
             asio::post(ex, std::move(then));
         else
-            asio::dispatch(ex, std::move(then));
+            ex.execute(std::move(then));
     }
 
     void cancel_refused() noexcept override

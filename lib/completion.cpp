@@ -2,8 +2,8 @@
 
 #include <cofork/detail/completion.hpp>
 
-#include <asio/dispatch.hpp>
-#include <asio/post.hpp>
+#include <asio/execution/blocking.hpp>
+#include <asio/require.hpp>
 
 #include <utility>
 
@@ -30,12 +30,13 @@ completion::~completion() = default;
 void post_completion(owned_completion c)
 {
     const auto io = c->take_io(); // at work until it is posted; then what is posted keeps it so
-    asio::post(io.get_executor(), posted{std::move(c)});
+    // As asio::post(), which also copies the executor once for each wish that none of ours knows.
+    asio::require(io.get_executor(), asio::execution::blocking.never).execute(posted{std::move(c)});
 }
 
 void dispatch_completion(const asio::any_io_executor& ex, owned_completion c)
 {
-    asio::dispatch(ex, completion_runner{std::move(c)});
+    ex.execute(completion_runner{std::move(c)});
 }
 
 std::shared_ptr<canceller> canceller::make()
@@ -64,10 +65,13 @@ void canceller::tell(asio::cancellation_type type) noexcept
         call->cancel((type & asio::cancellation_type::terminal) != asio::cancellation_type::none);
 }
 
-void listen_to_slot(asio::cancellation_slot slot, const std::shared_ptr<canceller>& to)
+std::shared_ptr<canceller> listen_to_slot(asio::cancellation_slot slot)
 {
-    if (slot.is_connected())
-        slot.assign(cancel_hook{to});
+    if (!slot.is_connected())
+        return nullptr;
+    auto to = canceller::make();
+    slot.assign(cancel_hook{to});
+    return to;
 }
 
 } // namespace cofork::detail

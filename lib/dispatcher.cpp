@@ -1,15 +1,14 @@
 #include "dispatcher.hpp"
 
 #include "failed_call.hpp"
+#include "own_strand.hpp"
 #include "place_registry.hpp"
 #include "process.hpp"
 
 #include <cofork/error.hpp>
 
-#include <asio/dispatch.hpp>
 #include <asio/error.hpp>
 #include <asio/post.hpp>
-#include <asio/strand.hpp>
 
 #include <algorithm>
 #include <iterator>
@@ -28,7 +27,7 @@ constexpr auto start_poll = 250us;
 } // namespace
 
 dispatcher::dispatcher(const asio::any_io_executor& ex, const crew_setup& setup)
-    : io_{ex}, strand_{asio::make_strand(ex)}, crew_{strand_, setup, *this, guard_}, calls_{setup.max_calls},
+    : io_{ex}, strand_{own_strand(ex)}, crew_{strand_, setup, *this, guard_}, calls_{setup.max_calls},
       overload_{setup.overload}, timer_{strand_}, spin_{setup.spin}
 {
 }
@@ -70,7 +69,7 @@ void dispatcher::add(std::shared_ptr<call> c)
     };
     try {
         if (inside_ == 0 && c->is_brief()) // here, if this thread runs the loop: it saves a turn of that
-            asio::dispatch(strand_, std::move(see));
+            strand_.execute(std::move(see));
         else
             asio::post(strand_, std::move(see));
     }

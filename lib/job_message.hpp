@@ -68,33 +68,30 @@ private:
     std::vector<segment>& message_;
 };
 
-/// The first segment has all the rest, but for items that are more than `most_copied`: these stay where they are.
-inline std::vector<segment>
-job_message(const call& owner, const item_run& items, std::uint32_t epoch, std::size_t most_copied)
+/// Appends it to `message`. Its first segment has all the rest, but for items that are more than `most_copied`: these stay where
+/// they are. Throws std::bad_alloc.
+inline void append_job(
+    std::vector<segment>& message, const call& owner, const item_run& items, std::uint32_t epoch, std::size_t most_copied)
 {
     const job& work = *owner.the_job();
     const byte_view captures = work.captures();
     const bool copied = items.encoded && items.encoded->left.empty() && items.length() <= most_copied;
-    auto head = std::make_shared<byte_buffer>(sizeof(job_header));
-    head->reserve(sizeof(job_header) + captures.size() + (copied ? items.length() : 0));
+    const byte_view copy = copied ? byte_view{items.encoded->bytes}.subspan(items.begin(), items.length()) : byte_view{};
+    const std::size_t size = sizeof(job_header) + captures.size() + copy.size();
+    const auto head = std::make_shared_for_overwrite<std::byte[]>(size);
     store(
-        head->data(), job_header{
-                          job_magic, epoch, items.count, static_cast<std::uint8_t>(items.encoded ? 0 : 1),
-                          static_cast<std::uint8_t>(owner.must_be_exact() ? 1 : 0),
-                          static_cast<std::uint16_t>(owner.measured() ? 1 : 0), items.first,
-                          reinterpret_cast<std::uint64_t>(work.code()), captures.size(),
-                          static_cast<std::uint64_t>(owner.may_wait().count()), owner.opts().max_result,
-                          work.is_single() ? owner.number() : 0});
-    head->insert(head->end(), captures.begin(), captures.end());
-    std::vector<segment> message{{head, {}}};
-    if (copied) {
-        const byte_view bytes = byte_view{items.encoded->bytes}.subspan(items.begin(), items.length());
-        head->insert(head->end(), bytes.begin(), bytes.end());
-    }
-    else if (items.encoded)
+        head.get(), job_header{
+                        job_magic, epoch, items.count, static_cast<std::uint8_t>(items.encoded ? 0 : 1),
+                        static_cast<std::uint8_t>(owner.must_be_exact() ? 1 : 0),
+                        static_cast<std::uint16_t>(owner.measured() ? 1 : 0), items.first,
+                        reinterpret_cast<std::uint64_t>(work.code()), captures.size(),
+                        static_cast<std::uint64_t>(owner.may_wait().count()), owner.opts().max_result,
+                        work.is_single() ? owner.number() : 0});
+    const auto behind = std::ranges::copy(captures, head.get() + sizeof(job_header)).out;
+    std::ranges::copy(copy, behind);
+    message.push_back({head, {head.get(), size}});
+    if (items.encoded && !copied)
         item_segments{message}.add(items);
-    message.front().bytes = *head;
-    return message;
 }
 
 } // namespace cofork::detail

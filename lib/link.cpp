@@ -71,12 +71,13 @@ void link::spend() noexcept
 
 void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now)
 {
-    std::vector<segment> message = job_message(*owner, items, page_.epoch(), default_pipe);
-    for (const segment& part : message)
+    message_.clear(); // of one that could not be sent
+    append_job(message_, *owner, items, page_.epoch(), default_pipe);
+    for (const segment& part : message_)
         terms_.counts->sent += part.bytes.size();
     owner->given(now);
     spent_ = spent_ || owner->opts().fresh;
-    outbox_.add(std::move(message));
+    outbox_.add(message_);
     const bool free = held_.empty();
     held_.add(std::move(owner), std::move(items));
     if (free && held_.owner()->measured())

@@ -203,6 +203,7 @@ private:
     bool distrusted_ = false; // it broke the protocol: nothing more is believed
     bool large_results_ = false; // its pipe is large
     bool fills_pipe_ = false;    // a reply took half of a usual one
+    std::vector<segment> message_; // that is being made: its memory is for the next one
     outbox outbox_{page_};
     std::chrono::nanoseconds busy_seen_{}; // page_.busy() when the running batch began
     std::uint32_t measured_from_ = 0;

@@ -2,14 +2,17 @@
 
 #include <algorithm>
 #include <cstring>
-#include <iterator>
+#include <cstddef>
 #include <utility>
 
 namespace cofork::detail {
 
-void outbox::add(std::vector<segment> message)
+void outbox::add(std::vector<segment>& message)
 {
-    std::ranges::move(message, std::back_inserter(unsent_));
+    const auto before = static_cast<std::ptrdiff_t>(unsent_.size());
+    unsent_.resize(unsent_.size() + message.size());
+    std::ranges::move(message, unsent_.begin() + before);
+    message.clear();
 }
 
 byte_view outbox::next() noexcept

@@ -21,8 +21,8 @@ public:
     /// `page` outlives it.
     explicit outbox(const page_view& page) noexcept : page_{page} {}
 
-    /// Throws std::bad_alloc.
-    void add(std::vector<segment> message);
+    /// Takes all of `message` out of it. Throws std::bad_alloc, and then has taken nothing.
+    void add(std::vector<segment>& message);
     bool empty() const noexcept { return unsent_.empty() && !lead_waits_; }
 
     /// What is to be written now; stays until wrote() is told that it was. Copies as much into the arena as a loop has time for.

@@ -5,6 +5,7 @@
 
 #include <liburing.h>
 
+#include <asio/bind_allocator.hpp>
 #include <asio/bind_executor.hpp>
 #include <asio/execution/outstanding_work.hpp>
 #include <asio/prefer.hpp>
@@ -15,6 +16,7 @@
 #include <cassert>
 #include <cerrno>
 #include <cstdlib>
+#include <memory_resource>
 #include <string_view>
 #include <utility>
 
@@ -119,8 +121,9 @@ void ring::arm()
         // Asio sets the watch anew for each wait, and so hears of completions that came before it. The system executor
         // runs the handler where the reactor found it: the lender may be a strand, and that may be busy. An error
         // (Asio's own ring reports the end of the thread that had started the wait) is a wake like any other.
-        watch_->async_wait(asio::posix::stream_descriptor::wait_read,
-            asio::bind_executor(asio::system_executor{}, [this](std::error_code) { on_wake(); }));
+        auto wake = asio::bind_executor(asio::system_executor{}, [this](std::error_code) { on_wake(); });
+        const std::pmr::polymorphic_allocator<std::byte> from{&wait_memory_};
+        watch_->async_wait(asio::posix::stream_descriptor::wait_read, asio::bind_allocator(from, std::move(wake)));
     } else if (armed_ && in_flight_ == 0) {
         watch_->cancel();
     }

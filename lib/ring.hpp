@@ -1,6 +1,7 @@
 #pragma once
 // One io_uring for each execution context, watched by the context's own loop.
 
+#include "one_block.hpp"
 #include "owned_fd.hpp"
 #include "process.hpp"
 
@@ -162,6 +163,7 @@ private:
     bool refused_ = true;
     bool no_signal_ = false; // the kernel knows RWF_NOSIGNAL
     std::optional<asio::posix::stream_descriptor> watch_;
+    one_block<256> wait_memory_;        // of its wait
     bool armed_ = false;                // a wait is pending, or its handler is on its way
     list requests_;                     // queued, or with the kernel
     std::size_t in_flight_ = 0;         // in requests_

@@ -1,13 +1,13 @@
 #include "serial.hpp"
 
 #include "failed_call.hpp"
+#include "own_strand.hpp"
 #include "process.hpp"
 
 #include <cofork/error.hpp>
 
 #include <asio/error.hpp>
 #include <asio/post.hpp>
-#include <asio/strand.hpp>
 
 #include <system_error>
 
@@ -16,7 +16,7 @@
 namespace cofork::detail {
 
 serial::serial(const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work)
-    : strand_{asio::make_strand(ex)}, timer_{strand_}, job_{work}, call_{std::move(work), o, clock::now()}
+    : strand_{own_strand(ex)}, timer_{strand_}, job_{work}, call_{std::move(work), o, clock::now()}
 {
 }
 

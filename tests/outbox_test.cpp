@@ -40,7 +40,7 @@ struct scene {
             message.push_back({keep, *keep, large ? size : 0});
             size -= keep->size();
         }
-        box.add(std::move(message));
+        box.add(message);
     }
     /// One write to the pipe.
     void write()

@@ -167,17 +167,23 @@ struct cancel_hook {
     void operator()(asio::cancellation_type type) const noexcept { to->cancel(type); }
 };
 
-void listen_to_slot(asio::cancellation_slot slot, const std::shared_ptr<canceller>& to);
+/// Null when nobody can ask for cancellation there.
+std::shared_ptr<canceller> listen_to_slot(asio::cancellation_slot slot);
 
-/// Connects the handler's cancellation slot, when it has one, to `to`.
+/// What hears of cancellation by the handler's slot; null when it has none.
 template <typename Handler>
-void listen_to_slot_of(Handler& handler, const std::shared_ptr<canceller>& to)
+std::shared_ptr<canceller> listen_to_slot_of(Handler& handler)
 {
     auto slot = asio::get_associated_cancellation_slot(handler);
     if constexpr (std::same_as<decltype(slot), asio::cancellation_slot>)
-        listen_to_slot(slot, to);
-    else if (slot.is_connected())
+        return listen_to_slot(slot);
+    else {
+        if (!slot.is_connected())
+            return nullptr;
+        auto to = canceller::make();
         slot.assign(cancel_hook{to});
+        return to;
+    }
 }
 
 } // namespace cofork::detail

@@ -188,13 +188,14 @@ struct launch {
         using sink = Sink<typename Task::result, std::decay_t<Handler>>;
         using allocator = asio::associated_allocator_t<std::decay_t<Handler>>;
         const asio::any_io_executor ex = place.executor(handler);
-        const auto cancel = canceller::make();
-        listen_to_slot_of(handler, cancel);
+        const auto cancel = listen_to_slot_of(handler);
         const allocator from = asio::get_associated_allocator(handler);
         auto& typed = task_job<Task, sink, allocator>::make(from, f.get(), input.get(), std::forward<Handler>(handler), ex);
         std::shared_ptr<job> kept = typed.kept();
         typed.prepare();
-        cancel->started(begin(place, ex, o, typed.task(), std::move(kept)));
+        const auto call = begin(place, ex, o, typed.task(), std::move(kept));
+        if (cancel)
+            cancel->started(call);
     }
 };
 
