@@ -125,8 +125,7 @@ void dispatcher::turn() noexcept
         turn_again_ = true;
         return;
     }
-    const auto self = shared_from_this(); // a callback may drop the last owner
-    const entered inside{*this};
+    const entered inside{*this}; // keeps us, too: a callback may drop the last owner
     in_turn_ = true;
     do {
         turn_again_ = false;
@@ -145,7 +144,6 @@ void dispatcher::leave() noexcept
 {
     if (--inside_ > 0)
         return;
-    const auto self = shared_from_this();
     if (const auto why = std::exchange(shut_down_later_, nullptr))
         shut_down(why);
     if (std::exchange(abandon_later_, false))
@@ -178,7 +176,7 @@ void dispatcher::run_turn()
     if (polling_)
         next_look_ = std::min(next_look_, now + start_poll);
     calls_.report_progress(now, [this](const call& c) { return crew_.serving(c); });
-    finish_calls();
+    finish_calls(now);
     if (!released_)
         arm(now);
 }
@@ -318,10 +316,10 @@ void dispatcher::look(clock::time_point now)
     turn_again_ = turn_again_ || freed;
 }
 
-void dispatcher::finish_calls()
+void dispatcher::finish_calls(clock::time_point now)
 {
     const bool others_wait = calls_.waiting() > 0;
-    while (const auto c = calls_.take_over(clock::now())) {
+    while (const auto c = calls_.take_over(now)) {
         if (const auto cost = c->item_cost())
             costs_.note(c->function(), *cost);
         finish(c);
@@ -330,7 +328,7 @@ void dispatcher::finish_calls()
     if (!calls_.empty() || released_)
         return;
     if (!drains_.empty())
-        return say_farewell(clock::now());
+        return say_farewell(now);
     if (one_call)
         return rest();
     if (std::exchange(resting_, true))

@@ -143,9 +143,9 @@ void ring::on_wake() noexcept
             break;
         arm(); // at once: the callbacks may take their time, and other threads may run the context
         lock.unlock();
-        for (finished& each : std::span{batch}.first(count)) {
+        for (const finished& each : std::span{batch}.first(count)) {
             if (each.abandoned)
-                each.abandoned.reset();
+                delete each.request;
             else
                 each.request->done(each.result);
         }
@@ -281,9 +281,10 @@ std::size_t ring::reap(std::span<finished> into) noexcept
             continue;
         }
         auto* const request = reinterpret_cast<ring_request*>(tag); // NOLINT(performance-no-int-to-ptr)
-        into[count] = {request, result, take_abandoned(request)};
-        if (!into[count++].abandoned)
+        const bool abandoned = take_abandoned(request).release() != nullptr;
+        if (!abandoned)
             unlink(*request);
+        into[count++] = {request, result, abandoned};
     }
     return count;
 }

@@ -131,10 +131,11 @@ public:
     void shutdown() noexcept;
 
 private:
+    /// Nothing is done to make one: there is room for many, and as a rule one comes.
     struct finished {
-        ring_request* request = nullptr;
-        int result = 0;
-        std::unique_ptr<ring_request> abandoned;
+        ring_request* request;
+        int result;
+        bool abandoned; ///< and to be deleted
     };
 
     void close() noexcept;

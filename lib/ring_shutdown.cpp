@@ -79,10 +79,11 @@ void ring::take_from_kernel(std::vector<std::shared_ptr<void>>& dropped)
     const auto end = std::chrono::steady_clock::now() + shutdown_patience;
     while (in_flight_ > 0 || !abandoned_.empty()) {
         const std::size_t count = reap(batch);
-        for (finished& each : std::span{batch}.first(count)) {
-            ring_request& request = each.abandoned ? *each.abandoned : *each.request;
-            dropped.push_back(std::move(request.owner));
-            dropped.push_back(std::move(request.keeper));
+        for (const finished& each : std::span{batch}.first(count)) {
+            dropped.push_back(std::move(each.request->owner));
+            dropped.push_back(std::move(each.request->keeper));
+            if (each.abandoned)
+                delete each.request;
         }
         if (count > 0)
             continue;

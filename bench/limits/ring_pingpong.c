@@ -1,7 +1,6 @@
 // The floor of one call for a program that has a loop: eight bytes to a forked process and back, where the caller submits the
 // write and the read to io_uring together, and waits with epoll for the ring as it waits for all else.
 // --registered 1: descriptors, buffers and the ring itself are registered with the kernel.
-// --rearm 1: the watch is set anew for each wait, as Asio does.
 
 #include "../common/bench.h"
 
@@ -24,7 +23,7 @@ struct caller {
     int epoll;
     int fds[2];
     int64_t numbers[2];
-    int registered, rearm;
+    int registered;
 };
 
 static void prepare(struct caller* c)
@@ -32,7 +31,7 @@ static void prepare(struct caller* c)
     if (io_uring_queue_init(8, &c->ring, IORING_SETUP_COOP_TASKRUN) < 0)
         bench_fail("io_uring_queue_init");
     c->epoll = epoll_create1(EPOLL_CLOEXEC);
-    struct epoll_event watch = {.events = EPOLLIN | (c->rearm ? (uint32_t)EPOLLET : 0)};
+    struct epoll_event watch = {.events = EPOLLIN};
     if (c->epoll < 0 || epoll_ctl(c->epoll, EPOLL_CTL_ADD, c->ring.ring_fd, &watch) != 0)
         bench_fail("epoll");
     if (!c->registered)
@@ -75,9 +74,7 @@ static void call(struct caller* c)
             --missing;
             continue;
         }
-        struct epoll_event event = {.events = EPOLLIN | (uint32_t)EPOLLET};
-        if (c->rearm && epoll_ctl(c->epoll, EPOLL_CTL_MOD, c->ring.ring_fd, &event) != 0)
-            bench_fail("epoll_ctl");
+        struct epoll_event event;
         if (epoll_wait(c->epoll, &event, 1, -1) < 0 && errno != EINTR)
             bench_fail("epoll_wait");
     }
@@ -87,7 +84,7 @@ int main(int argc, char** argv)
 {
     const struct bench_place place = bench_placement(argc, argv);
     const long calls = bench_number(argc, argv, "--calls", 2000);
-    struct caller c = {.registered = (int)bench_number(argc, argv, "--registered", 0), .rearm = (int)bench_number(argc, argv, "--rearm", 0)};
+    struct caller c = {.registered = (int)bench_number(argc, argv, "--registered", 0)};
     int job[2], result[2];
     if (pipe2(job, 0) != 0 || pipe2(result, 0) != 0)
         bench_fail("pipe2");

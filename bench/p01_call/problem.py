@@ -6,6 +6,8 @@ from runner.plan import Case
 TITLE = "One warm call, 8 bytes there and back"
 SERIES, UNIT = "call_ns", "us"
 LIMIT = "limit: blocking pipes"
+LOOP = "a loop by hand, io_uring and epoll"
+REGISTERED = "the same, all registered with the kernel"
 ASIO = "Asio alone, two pipes"
 SPINNING = ("cofork, spinning (ring)", "cofork, spinning (reactor)")
 
@@ -22,6 +24,8 @@ def _contenders(bench, place, calls, few):
     if place == "cross":
         found.append(bench.program("limit: the worker looks again", "limit-pingpong", "--spin", 1, *where))
         found.append(bench.program("limit: both look again", "limit-pingpong", "--spin", 2, *where))
+    found.append(bench.program(LOOP, "limit-ring_pingpong", *where))
+    found.append(bench.program(REGISTERED, "limit-ring_pingpong", "--registered", 1, *where))
     found.append(bench.program(ASIO, "p01_call-asio_pipes", *where))
     found += bench.cofork("p01_call-cofork", *where)
     if place == "cross":
@@ -43,7 +47,7 @@ def goals(r):
         for name, q in (("median", 0.5), ("p99", 0.99)):
             lines.append(limit_goal(
                 "P1", f"one warm call, {place} processor(s), {name}: over blocking pipes", r, place, SERIES, LIMIT, 1.25, q,
-                between=[("Asio alone", ASIO)],
+                between=[("a loop by hand", LOOP), ("and all registered", REGISTERED), ("Asio alone", ASIO)],
             ))
     lines.append(limit_goal(
         "P1", "one warm call across processors, spinning allowed: over blocking pipes", r, "cross", SERIES, LIMIT, 0.25, ours=SPINNING,
