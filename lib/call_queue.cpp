@@ -75,7 +75,7 @@ std::shared_ptr<call> call_queue::take_over_from(line& calls)
     return c;
 }
 
-std::shared_ptr<call> call_queue::take_over(clock::time_point now)
+std::shared_ptr<call> call_queue::take_over()
 {
     std::shared_ptr<call> c = take_over_from(served_);
     if (c && !waiting_.empty()) {
@@ -86,7 +86,8 @@ std::shared_ptr<call> call_queue::take_over(clock::time_point now)
         c = take_over_from(waiting_);
     if (!c)
         return nullptr;
-    c->report_progress(now, 0, true);
+    if (c->opts().progress)
+        c->report_progress(clock::now(), 0, true);
     return c;
 }
 

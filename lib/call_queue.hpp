@@ -49,7 +49,7 @@ public:
     /// `serving(call)`: how many workers run its items.
     void report_progress(clock::time_point now, const std::function<unsigned(const call&)>& serving);
     /// Takes out one call that is over, after its last report; null when there is none. Another is served in its place.
-    std::shared_ptr<call> take_over(clock::time_point now);
+    std::shared_ptr<call> take_over();
     std::vector<std::shared_ptr<call>> take_all() noexcept;
 
     /// When the next of them has something to do, if nothing happens before.

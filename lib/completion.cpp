@@ -2,6 +2,7 @@
 
 #include <cofork/detail/completion.hpp>
 
+#include <asio/dispatch.hpp>
 #include <asio/execution/blocking.hpp>
 #include <asio/require.hpp>
 
@@ -36,7 +37,7 @@ void post_completion(owned_completion c)
 
 void dispatch_completion(const asio::any_io_executor& ex, owned_completion c)
 {
-    ex.execute(completion_runner{std::move(c)});
+    asio::dispatch(ex, completion_runner{std::move(c)});
 }
 
 std::shared_ptr<canceller> canceller::make()

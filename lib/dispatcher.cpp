@@ -176,7 +176,7 @@ void dispatcher::run_turn()
     if (polling_)
         next_look_ = std::min(next_look_, now + start_poll);
     calls_.report_progress(now, [this](const call& c) { return crew_.serving(c); });
-    finish_calls(now);
+    finish_calls();
     if (!released_)
         arm(now);
 }
@@ -316,10 +316,10 @@ void dispatcher::look(clock::time_point now)
     turn_again_ = turn_again_ || freed;
 }
 
-void dispatcher::finish_calls(clock::time_point now)
+void dispatcher::finish_calls()
 {
     const bool others_wait = calls_.waiting() > 0;
-    while (const auto c = calls_.take_over(now)) {
+    while (const auto c = calls_.take_over()) {
         if (const auto cost = c->item_cost())
             costs_.note(c->function(), *cost);
         finish(c);
@@ -328,7 +328,7 @@ void dispatcher::finish_calls(clock::time_point now)
     if (!calls_.empty() || released_)
         return;
     if (!drains_.empty())
-        return say_farewell(now);
+        return say_farewell(clock::now());
     if (one_call)
         return rest();
     if (std::exchange(resting_, true))

@@ -98,7 +98,7 @@ private:
     void say_farewell(clock::time_point now);
     bool assign_one(const std::shared_ptr<call>& c, clock::time_point now);
     void look(clock::time_point now);
-    void finish_calls(clock::time_point now);
+    void finish_calls();
     void rest() noexcept;
     void tell_drained();
     void finish(const std::shared_ptr<call>& c);

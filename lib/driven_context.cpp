@@ -3,6 +3,7 @@
 #include <asio/executor_work_guard.hpp>
 
 #include <chrono>
+#include <typeinfo>
 
 namespace cofork::detail {
 
@@ -29,9 +30,10 @@ void driven_context::involve(const asio::any_io_executor& pool)
 {
     if (!innermost)
         return;
-    // Contexts of other kinds (asio::thread_pool) run by themselves.
-    if (const auto* const ex = pool.target<asio::io_context::executor_type>())
-        innermost->other_ = &asio::query(*ex, asio::execution::context);
+    // Contexts of other kinds (asio::thread_pool) run by themselves. Asio's target() does not look at the type itself (1.22).
+    using loop_executor = asio::io_context::executor_type;
+    if (pool.target_type() == typeid(loop_executor))
+        innermost->other_ = &asio::query(*pool.target<loop_executor>(), asio::execution::context);
 }
 
 void driven_context::run()

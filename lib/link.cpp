@@ -71,7 +71,6 @@ void link::spend() noexcept
 
 void link::dispatch(std::shared_ptr<call> owner, item_run items, clock::time_point now)
 {
-    message_.clear(); // of one that could not be sent
     append_job(message_, *owner, items, page_.epoch(), default_pipe);
     for (const segment& part : message_)
         terms_.counts->sent += part.bytes.size();

@@ -247,6 +247,16 @@ def unbuilt(tree):
             yield f"{tree.name(path)} is not named in tests/meson.build"
 
 
+def misplaced(tree):
+    """Sources of the child side that are compiled as the parent's, or the other way round: they have other flags, and other headers."""
+    libraries = re.findall(r"child_side = static_library\(([^)]*?)(?:include_directories|\))", (tree.root / "meson.build").read_text())
+    in_library = set(re.findall(r"'lib/(\w+)\.cpp'", libraries[-1]))
+    for path in tree.private:
+        if path.suffix == ".cpp" and (path.stem in in_library) != (path.stem in CHILD_SIDE):
+            library = "in" if path.stem in in_library else "not in"
+            yield f"{tree.name(path)} is {library} the library of the child side, against CHILD_SIDE in tests/layering.py"
+
+
 def too_long(tree):
     """A file holds one idea: what needs more lines holds two."""
     for folder in ("include", "lib", "tests", "examples", "bench"):
@@ -258,7 +268,8 @@ def too_long(tree):
 def faults(root, allowed):
     tree = Tree(root)
     checks = [
-        missing(tree), public_headers(tree), rooms(tree, allowed), child_side(tree), cycles(tree), unbuilt(tree), too_long(tree)
+        missing(tree), public_headers(tree), rooms(tree, allowed), child_side(tree), cycles(tree), unbuilt(tree), misplaced(tree),
+        too_long(tree),
     ]
     return [fault for check in checks for fault in check]
 
@@ -266,7 +277,7 @@ def faults(root, allowed):
 GOOD_ROOMS = {"ground": "", "worker": "ground", "ring": "ground", "top": "ring ground"}
 
 GOOD_TREE = {
-    "meson.build": "'lib/worker.cpp' 'lib/ring.cpp'",
+    "meson.build": "child_side = static_library('lib/worker.cpp')\ncofork = library('lib/ring.cpp')\n",
     "include/meson.build": "'all.hpp' 'detail/job.hpp'",
     "tests/meson.build": "'worker'",
     "tests/worker_test.cpp": "",
@@ -299,6 +310,8 @@ BAD_TREES = [
     ("lib/top.hpp", "#include <liburing/io_uring.h>\n", "only lib/ring knows liburing"),
     ("lib/top.hpp", "#include <linux/io_uring.h>\n", "only lib/ring knows liburing"),
     ("lib/top.cpp", "", "lib/top.cpp is not named in meson.build"),
+    ("meson.build", "child_side = static_library('lib/worker.cpp', 'lib/ring.cpp')", "lib/ring.cpp is in the library of"),
+    ("meson.build", "child_side = static_library()", "lib/worker.cpp is not in the library of"),
     ("tests/ring_test.cpp", "", "tests/ring_test.cpp is not named in tests/meson.build"),
     ("lib/extra.hpp", "", "lib/extra.hpp is in no room"),
     ("tests/worker_test.cpp", "\n" * 401, "tests/worker_test.cpp has more than 400 lines"),

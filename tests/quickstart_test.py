@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What the quickstart prints is right, and its sleeps were slept at the same time.
+"""What the quickstart prints is right, and its sleeps were slept at the same time; it says what it cannot do.
 
 usage: quickstart_test.py QUICKSTART
 """
@@ -34,9 +34,17 @@ def main():
     if len(sys.argv) != 2:
         print(__doc__)
         return 2
+    with open("/dev/full", "w") as full:
+        unheard = subprocess.Popen([sys.argv[1]], stdout=full, stderr=subprocess.PIPE, text=True)
     run = subprocess.run([sys.argv[1]], capture_output=True, text=True, timeout=120)
     print(run.stdout + run.stderr, end="")
     found = list(faults(run.stdout))
+    said = unheard.communicate(timeout=120)[1]
+    if unheard.returncode != 1 or "could not be written" not in said:
+        found.append(f"stdout is full: status {unheard.returncode}, {said!r}")
+    wrong = subprocess.run([sys.argv[1], "--wrokers"], capture_output=True, text=True, timeout=10)
+    if wrong.returncode != 2 or not wrong.stderr.startswith("usage:"):
+        found.append(f"an argument: status {wrong.returncode}, {wrong.stderr!r}")
     for fault in found:
         print(fault)
     return 1 if found or run.returncode else 0

@@ -6,10 +6,13 @@
 
 #include <asio/bind_executor.hpp>
 #include <asio/co_spawn.hpp>
+#include <asio/execution/blocking.hpp>
 #include <asio/executor_work_guard.hpp>
 #include <asio/experimental/awaitable_operators.hpp>
 #include <asio/steady_timer.hpp>
+#include <asio/require.hpp>
 #include <asio/strand.hpp>
+#include <asio/thread_pool.hpp>
 #include <asio/use_future.hpp>
 
 #include <future>
@@ -257,4 +260,43 @@ TEST_CASE("a pool is drained or closed from a thread while strands call it", "[s
     CHECK(found.cut_short == 3 * strands);
     CHECK(test::workers().empty());
     threads.require_all_return();
+}
+
+TEST_CASE("a pool's strand does not wait in execute() where its program's executor would", "[strands]")
+{
+    const test::leaves_nothing guard;
+    asio::thread_pool threads{1};
+    const asio::any_io_executor waits = asio::require(threads.get_executor(), asio::execution::blocking.always);
+    {
+        cofork::pool pool{waits, {.workers = 1, .with_threads = true}};
+        CHECK(pool.get_executor().target_type() == typeid(asio::strand<asio::any_io_executor>)); // not taken for an io_context's
+        // Begun from here, where no thread of the context is: it holds the pool's lock, which that thread takes first.
+        for (int i = 0; i < 20; ++i) {
+            std::future<int> answer = cofork::run(pool, test::square, i, cofork::options{}, asio::use_future);
+            REQUIRE(answer.wait_for(test::long_enough) == std::future_status::ready);
+            CHECK(answer.get() == i * i);
+        }
+    }
+    threads.join();
+}
+
+TEST_CASE("wait leaves a context that has threads of its own to them", "[strands][wait]")
+{
+    const test::leaves_nothing guard;
+    asio::thread_pool threads{1};
+    const auto here = std::this_thread::get_id();
+    std::atomic<int> told{0}, told_here{0};
+    {
+        cofork::pool_options options{.workers = 1, .with_threads = true};
+        options.on_event = [&](const cofork::event&) {
+            ++told;
+            told_here += std::this_thread::get_id() == here;
+        };
+        cofork::pool pool{threads.get_executor(), options};
+        for (int i = 0; i < 100; ++i)
+            CHECK(cofork::wait(cofork::run(pool, test::square, i)) == i * i);
+    }
+    threads.join();
+    CHECK(told > 100);
+    CHECK(told_here <= 1); // the end of the worker, of which it is told where the pool ends
 }

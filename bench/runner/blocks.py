@@ -12,7 +12,10 @@ def blocks_of(command, counter, env=None):
             command, env={**os.environ, **(env or {}), "LD_PRELOAD": str(counter), "BENCH_BLOCKS_TO": out.name},
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=120,
         )
-        return int(out.read())
+        number = out.read()
+        if not number:
+            raise RuntimeError(f"{counter} was not loaded, or the program ended early: {' '.join(command)}")
+        return int(number)
 
 
 def blocks_per_item(command, counter, flag, short, long, items, env=None):

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <iostream>
 #include <numeric>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -45,8 +46,13 @@ static asio::awaitable<void> many_small_items()
     print("ten thousand trivial items", results, began);
 }
 
-int main()
+int main(int argc, char** argv)
 {
+    if (argc > 1) {
+        const bool asked = std::string_view{argv[1]} == "--help";
+        (asked ? std::cout : std::cerr) << "usage: quickstart\nMakes three calls in other processes, and says how long they took.\n";
+        return asked ? 0 : 2;
+    }
     const std::vector<int> items{1, 2, 3, 4, 5, 6, 7, 8, 9, 10};
 
     auto began = steady::now();
@@ -63,4 +69,8 @@ int main()
             std::rethrow_exception(error);
     });
     loop.run();
+    if (!std::cout.flush()) {
+        std::cerr << "quickstart: the results could not be written\n";
+        return 1;
+    }
 }

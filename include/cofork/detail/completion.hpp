@@ -12,7 +12,9 @@
 #include <asio/cancellation_signal.hpp>
 #include <asio/cancellation_type.hpp>
 #include <asio/dispatch.hpp>
+#include <asio/execution/outstanding_work.hpp>
 #include <asio/executor_work_guard.hpp>
+#include <asio/prefer.hpp>
 
 #include <algorithm>
 #include <concepts>
@@ -93,11 +95,13 @@ public:
 
     void dispatch(owned_completion self) override
     {
-        const auto keep = std::move(guard_); // until the handler is there
+        // Our own copy of the executor does not count as work: the handler may run in another thread before we return, be the last
+        // that its context waits for, and we must not touch that any more. What counts is in `self`, and goes there with it.
+        const auto ex = asio::prefer(guard_.get_executor(), asio::execution::outstanding_work.untracked);
         if constexpr (std::same_as<executor, asio::any_io_executor>)
-            dispatch_completion(keep.get_executor(), std::move(self));
+            dispatch_completion(ex, std::move(self));
         else
-            asio::dispatch(keep.get_executor(), completion_runner{std::move(self)});
+            asio::dispatch(ex, completion_runner{std::move(self)});
     }
     void run() override
     {
