@@ -287,7 +287,7 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
         return ended(event_kind::finish, one.first, one.attempt, by, &why);
     }
     try {
-        if (options_.on_error)
+        if (options_.on_error && !silent_)
             options_.on_error(why);
     }
     catch (...) {
@@ -319,7 +319,7 @@ void call::failed(item_run one, failure why, const attempt_facts& by)
 void call::is_slow(const slow_item& which) noexcept
 {
     try {
-        if (options_.on_slow && !stopping_)
+        if (options_.on_slow && !stopping_ && !silent_)
             options_.on_slow(which);
     }
     catch (...) {
@@ -373,7 +373,7 @@ void call::finish(std::exception_ptr instead) noexcept
 
 void call::report_progress(clock::time_point now, unsigned busy, bool last) noexcept
 {
-    if (!options_.progress)
+    if (!options_.progress || silent_)
         return;
     reported_ = progress_.done + progress_.retried;
     progress_.busy = busy;

@@ -63,6 +63,8 @@ public:
 
     /// Beginning it takes a moment, and calls none of the program's listeners.
     bool is_brief() const noexcept { return size_ == 1u && !options_.progress && !measured(); }
+    /// The program no longer listens to it: what it has lent may be gone.
+    void be_silent() noexcept { silent_ = true; }
     /// Whether each item is to be measured, for those who listen to events.
     bool measured() const noexcept { return measured_; }
     /// Whether it counts when each item begins: for its timeout, its gate, or those who are told.
@@ -177,6 +179,7 @@ private:
     bool given_any_ = false;
     options options_;
     bool measured_;
+    bool silent_ = false;
     std::shared_ptr<tally> counts_;
     gate gate_;
     clock::time_point last_start_ = clock::time_point::min();

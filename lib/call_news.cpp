@@ -31,7 +31,7 @@ void call::tell(event e) noexcept
 {
     e.call = number_;
     e.name = options_.name;
-    if (options_.on_event)
+    if (options_.on_event && !silent_)
         options_.on_event(e);
     if (counts_ && counts_->listener)
         counts_->listener(e);

@@ -4,21 +4,29 @@
 
 #include <asio/dispatch.hpp>
 #include <asio/execution/blocking.hpp>
+#include <asio/execution/outstanding_work.hpp>
+#include <asio/prefer.hpp>
 #include <asio/require.hpp>
+#include <asio/system_executor.hpp>
 
+#include <typeinfo>
 #include <utility>
 
 namespace cofork::detail {
 
 namespace {
 
+thread_local bool beside_io = false;
+
 struct posted {
     owned_completion what;
+    bool beside;
 
     void operator()()
     {
         completion& c = *what;
-        c.dispatch(std::move(what));
+        const auto io = c.take_io();
+        c.dispatch(std::move(what), beside);
     }
 };
 
@@ -28,16 +36,33 @@ completion::completion(const asio::any_io_executor& io) : io_{io} {}
 
 completion::~completion() = default;
 
-void post_completion(owned_completion c)
+asio::any_io_executor outlasting(const asio::any_io_executor& ex)
 {
-    const auto io = c->take_io(); // at work until it is posted; then what is posted keeps it so
-    // As asio::post(), which also copies the executor once for each wish that none of ours knows.
-    asio::require(io.get_executor(), asio::execution::blocking.never).execute(posted{std::move(c)});
+    auto plain = asio::prefer(ex, asio::execution::outstanding_work.untracked);
+    if (plain.target_type() == typeid(asio::io_context::executor_type))
+        return plain;
+    return asio::prefer(ex, asio::execution::outstanding_work.tracked);
 }
 
-void dispatch_completion(const asio::any_io_executor& ex, owned_completion c)
+void post_completion(owned_completion c)
 {
-    asio::dispatch(ex, completion_runner{std::move(c)});
+    // As asio::post(), which also copies the executor once for each wish that none of ours knows.
+    const auto io = asio::require(outlasting(c->io()), asio::execution::blocking.never);
+    io.execute(posted{std::move(c), beside_io});
+}
+
+bool complete_beside(bool now) noexcept
+{
+    return std::exchange(beside_io, now);
+}
+
+void dispatch_completion(const asio::any_io_executor& ex, owned_completion c, bool beside)
+{
+    // The system executor has nothing to do with the I/O executor; to post there starts its threads.
+    if (beside && ex.target_type() != typeid(asio::system_executor))
+        asio::require(ex, asio::execution::blocking.never).execute(completion_runner{std::move(c)});
+    else
+        asio::dispatch(ex, completion_runner{std::move(c)});
 }
 
 std::shared_ptr<canceller> canceller::make()

@@ -27,7 +27,7 @@ constexpr auto start_poll = 250us;
 } // namespace
 
 dispatcher::dispatcher(const asio::any_io_executor& ex, const crew_setup& setup)
-    : io_{ex}, strand_{own_strand(ex)}, crew_{strand_, setup, *this, guard_}, calls_{setup.max_calls},
+    : io_{ex}, strand_{own_strand(ex)}, on_a_loop_{is_over_loop(strand_)}, crew_{strand_, setup, *this, guard_}, calls_{setup.max_calls},
       overload_{setup.overload}, timer_{strand_}, spin_{setup.spin}
 {
 }
@@ -133,21 +133,6 @@ void dispatcher::turn() noexcept
             run_turn();
     } while (turn_again_);
     in_turn_ = false;
-}
-
-void dispatcher::enter() noexcept
-{
-    ++inside_;
-}
-
-void dispatcher::leave() noexcept
-{
-    if (--inside_ > 0)
-        return;
-    if (const auto why = std::exchange(shut_down_later_, nullptr))
-        shut_down(why);
-    if (std::exchange(abandon_later_, false))
-        abandon();
 }
 
 void dispatcher::guess_ended() noexcept

@@ -18,6 +18,7 @@
 #include <mutex>
 #include <optional>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 namespace cofork::detail {
@@ -115,6 +116,11 @@ private:
 
     asio::any_io_executor io_;
     asio::any_io_executor strand_;
+    const bool on_a_loop_; // its context is an io_context, which one thread runs as a rule
+    static constexpr unsigned enough_of_one_thread = 1000;
+    unsigned of_one_thread_ = enough_of_one_thread; // visits, since there was another than
+    std::thread::id thread_;                        // this
+    bool beside_before_ = false;                    // of complete_beside()
     std::shared_ptr<std::recursive_mutex> guard_ = std::make_shared<std::recursive_mutex>();
     crew crew_;
     bool in_turn_ = false;

@@ -1,14 +1,17 @@
-// How a place comes to rest, and how it ends: the part of dispatcher that lets go.
+// Who is inside of a place, how it comes to rest, and how it ends: the part of dispatcher that lets go.
 
 #include "dispatcher.hpp"
 
 #include "failed_call.hpp"
 #include "spare_mapping.hpp"
 
+#include <cofork/detail/completion.hpp>
+
 #include <asio/error.hpp>
 
 #include <algorithm>
 #include <iterator>
+#include <thread>
 #include <utility>
 
 namespace cofork::detail {
@@ -89,6 +92,7 @@ void dispatcher::abandon(const std::shared_ptr<call>& c) noexcept
     if (one_call)
         return abandon();
     const lock held{*guard_};
+    c->be_silent();
     c->stop(failed_call(asio::error::operation_aborted), cancel_mode::kill);
     poke();
 }
@@ -110,6 +114,32 @@ std::vector<std::shared_ptr<call>> dispatcher::take_all_calls() noexcept
     if (ending_)
         all.push_back(std::exchange(ending_, nullptr));
     return all;
+}
+
+/// Where threads run the context, what follows a call must not hold up the place: handlers would run on its strand, one after the
+/// other. Where one does, they go on from there, which saves a turn of the loop.
+void dispatcher::enter() noexcept
+{
+    if (++inside_ > 1)
+        return;
+    const auto here = std::this_thread::get_id();
+    const auto before = std::exchange(thread_, here);
+    if (before != here && before != std::thread::id{})
+        of_one_thread_ = 0;
+    else if (of_one_thread_ < enough_of_one_thread)
+        ++of_one_thread_;
+    beside_before_ = complete_beside(!on_a_loop_ || of_one_thread_ < enough_of_one_thread);
+}
+
+void dispatcher::leave() noexcept
+{
+    if (--inside_ > 0)
+        return;
+    complete_beside(beside_before_);
+    if (const auto why = std::exchange(shut_down_later_, nullptr))
+        shut_down(why);
+    if (std::exchange(abandon_later_, false))
+        abandon();
 }
 
 /// Kills and reaps every process and lets go of every descriptor.

@@ -301,11 +301,13 @@ void nursery_client::async_end(std::function<void()> done)
     // It may have been stopped, by a debugger or by an f that signals its parent.
     patience_.expires_after(std::chrono::milliseconds{patience_ms});
     patience_.async_wait([self = shared_from_this()](std::error_code ec) {
+        const std::lock_guard lock{*self->guard_}; // another thread may be in end()
         if (!ec && self->pidfd_.is_open())
             pidfd_kill(self->pidfd_.native_handle(), SIGKILL);
     });
     pidfd_.async_wait(
         asio::posix::stream_descriptor::wait_read, [self = shared_from_this(), done = std::move(done)](std::error_code) {
+            const std::lock_guard lock{*self->guard_};
             self->patience_.cancel();
             self->reap();
             done();

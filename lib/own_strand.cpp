@@ -21,4 +21,9 @@ asio::any_io_executor own_strand(const asio::any_io_executor& ex)
     return asio::make_strand(plain);
 }
 
+bool is_over_loop(const asio::any_io_executor& strand) noexcept
+{
+    return strand.target_type() == typeid(asio::strand<asio::io_context::executor_type>);
+}
+
 } // namespace cofork::detail

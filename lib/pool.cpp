@@ -4,6 +4,7 @@
 #include "failed_call.hpp"
 #include "system_call_filter.hpp"
 
+#include <cofork/detail/driven_context.hpp>
 #include <cofork/error.hpp>
 #include <cofork/transport.hpp>
 
@@ -89,6 +90,7 @@ void pool::close() noexcept
 
 void pool::drain(std::function<void()> when_idle)
 {
+    detail::driven_context::involve(io_executor());
     dispatcher_->async_drain(std::move(when_idle));
 }
 

@@ -39,8 +39,18 @@ void serial::later()
 
 void serial::step()
 {
+    const std::lock_guard lock{guard_};
     if (over_)
         return;
+    inside_ = true;
+    step_once();
+    inside_ = false;
+    if (std::exchange(abandon_later_, false))
+        abandon();
+}
+
+void serial::step_once()
+{
     const auto now = clock::now();
     if (now >= call_.deadline())
         call_.stop(failed_call(errc::deadline), cancel_mode::kill);
@@ -56,6 +66,7 @@ void serial::step()
     }
     if (call_.over()) {
         over_ = true;
+        timer_->cancel();
         call_.report_progress(clock::now(), 0, true);
         return call_.finish();
     }
@@ -144,7 +155,6 @@ void serial::cancel(bool kill) noexcept
     asio::post(strand_, [self = shared_from_this(), kill] {
         self->call_.stop(failed_call(asio::error::operation_aborted),
             kill ? cancel_mode::kill : cancel_mode::gentle);
-        self->timer_->cancel();
         self->step();
     });
 }
@@ -158,15 +168,20 @@ void serial::poke() noexcept
 
 void serial::abandon() noexcept
 {
-    cancel(true);
+    const std::lock_guard lock{guard_};
+    if (inside_) {
+        abandon_later_ = true;
+        return;
+    }
+    timer_.reset();
+    if (!std::exchange(over_, true))
+        job_->abandon();
 }
 
 void serial::context_ended() noexcept
 {
-    timer_.reset();
+    abandon();
     strand_ = {};
-    if (!std::exchange(over_, true))
-        job_->abandon();
 }
 
 } // namespace cofork::detail

@@ -8,6 +8,7 @@
 #include <asio/steady_timer.hpp>
 
 #include <memory>
+#include <mutex>
 #include <optional>
 
 namespace cofork::detail {
@@ -27,6 +28,7 @@ private:
     void context_ended() noexcept override;
     void later();
     void step();
+    void step_once();
     attempt_facts facts_since(clock::time_point started, std::chrono::nanoseconds cpu_before) const;
     byte_view bytes_of(const item_run& one);
     void run_one(const item_run& one);
@@ -40,6 +42,9 @@ private:
     byte_buffer result_;
     bool posted_ = false;
     bool over_ = false;
+    std::recursive_mutex guard_; // for abandon(), which may come from elsewhere
+    bool inside_ = false;        // a step is in progress: callbacks may be running
+    bool abandon_later_ = false; // asked for by one of them
 };
 
 } // namespace cofork::detail

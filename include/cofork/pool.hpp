@@ -53,7 +53,7 @@ struct pool_options {
                                    ///< for a while when others want the processor
     std::function<void(const event&)> on_event{}; ///< called, on the pool's strand, for what happens to its items and workers.
                                    ///< Each item is then measured in its worker, by three system calls. An exception from it
-                                   ///< ends the program
+                                   ///< ends the program. It must not wait for a thread that asks the pool something
 };
 
 namespace detail {

@@ -1,6 +1,7 @@
 #pragma once
 // stream(): outcomes as they come, with exact back-pressure.
 
+#include <cofork/detail/driven_context.hpp>
 #include <cofork/detail/operation.hpp>
 #include <cofork/detail/start.hpp>
 #include <cofork/detail/stream_state.hpp>
@@ -131,6 +132,7 @@ private:
             else
                 ex_ = detail::own_place{}.executor(handler);
         }
+        detail::driven_context::involve(ex_);
         auto slot = asio::get_associated_cancellation_slot(handler);
         if (slot.is_connected())
             slot.assign([state = std::weak_ptr{state_}, n = state_->next_wait()](asio::cancellation_type) {
@@ -138,10 +140,11 @@ private:
                     s->cancel_wait(n);
             });
         const auto allocator = asio::get_associated_allocator(handler);
+        const auto keep = state_; // the handler may run in another thread, and destroy us, before wait() returns
         auto w = std::allocate_shared<detail::typed_waiter<R, Handler>>(allocator, std::move(handler), ex_);
         if (const auto first = std::exchange(starter_, nullptr))
             state_->serve(first->start(ex_));
-        state_->wait(std::move(w));
+        keep->wait(std::move(w));
     }
 
     std::shared_ptr<detail::stream_state<R>> state_;

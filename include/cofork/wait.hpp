@@ -18,9 +18,10 @@ namespace cofork {
 ///
 ///     std::vector<int> squares = cofork::wait(cofork::parallel(square, numbers));
 ///
-/// It brings an event loop of its own. When the call uses a pool whose io_context nobody runs, it runs that too: other
-/// handlers of that context may then be called from here. Not from inside a coroutine or a handler: it would block
-/// the loop that it waits for.
+/// It brings an event loop of its own. When `op` uses a pool, or a stream with a place of its own, it runs their io_contexts, too,
+/// since nobody else may: other handlers of these contexts may then be called from here, also where other threads run them. What such
+/// a handler throws is thrown when `op` has ended. Not from inside a coroutine or a handler: it would block the loop that it waits for.
+/// What `op` leaves behind on its own executor is destroyed at the end; no call may be pending there.
 template <typename T>
 T wait(asio::awaitable<T> op)
 {

@@ -14,6 +14,7 @@
 #include <asio/dispatch.hpp>
 #include <asio/execution/outstanding_work.hpp>
 #include <asio/executor_work_guard.hpp>
+#include <asio/io_context.hpp>
 #include <asio/prefer.hpp>
 
 #include <algorithm>
@@ -43,9 +44,10 @@ public:
     completion(const completion&) = delete;
     completion& operator=(const completion&) = delete;
 
+    asio::any_io_executor io() const noexcept { return io_.get_executor(); }
     io_guard take_io() noexcept { return std::move(io_); }
-    /// Runs it on the handler's executor, at once or soon.
-    virtual void dispatch(owned_completion self) = 0;
+    /// Runs it on the handler's executor, at once or soon. `beside`: rather soon.
+    virtual void dispatch(owned_completion self, bool beside) = 0;
     /// Frees this, then calls the handler.
     virtual void run() = 0;
     /// Frees this.
@@ -70,11 +72,27 @@ struct completion_runner {
     void operator()() { what.release()->run(); }
 };
 
+/// What a handler is given to. It may run in another thread before that returns, be the last that its context waits for, and let that
+/// go: then a copy that counts as work must not be left here. What counts is in the completion, and goes with it. But the last copy of
+/// a strand reaches into its context: one that counts lets go of the strand first.
+template <typename Executor>
+auto outlasting(const Executor& ex)
+{
+    if constexpr (std::same_as<Executor, asio::io_context::executor_type>)
+        return asio::prefer(ex, asio::execution::outstanding_work.untracked);
+    else
+        return asio::prefer(ex, asio::execution::outstanding_work.tracked);
+}
+asio::any_io_executor outlasting(const asio::any_io_executor& ex);
+
 /// Posts to the I/O executor what dispatches `c`. Not posted to the handler's own executor at once: with use_future that is the
 /// system executor, and a post would start its thread pool, after which this process cannot be forked safely.
 void post_completion(owned_completion c);
-/// Has `c` run on `ex`.
-void dispatch_completion(const asio::any_io_executor& ex, owned_completion c);
+/// Whether what this thread posts from now on has to run beside what runs on the I/O executor then, and not from inside of it. Returns
+/// what was so before.
+bool complete_beside(bool now) noexcept;
+/// Has `c` run on `ex`, which is outlasting() and not in `c`.
+void dispatch_completion(const asio::any_io_executor& ex, owned_completion c, bool beside);
 
 /// In memory of the handler's allocator.
 template <typename Handler, typename... Args>
@@ -93,13 +111,11 @@ public:
 
     void give(Args&&... args) { args_.emplace(std::move(args)...); }
 
-    void dispatch(owned_completion self) override
+    void dispatch(owned_completion self, bool beside) override
     {
-        // Our own copy of the executor does not count as work: the handler may run in another thread before we return, be the last
-        // that its context waits for, and we must not touch that any more. What counts is in `self`, and goes there with it.
-        const auto ex = asio::prefer(guard_.get_executor(), asio::execution::outstanding_work.untracked);
+        const auto ex = outlasting(guard_.get_executor()); // no other copy of it is here when the handler runs
         if constexpr (std::same_as<executor, asio::any_io_executor>)
-            dispatch_completion(ex, std::move(self));
+            dispatch_completion(ex, std::move(self), beside);
         else
             asio::dispatch(ex, completion_runner{std::move(self)});
     }
@@ -107,17 +123,18 @@ public:
     {
         Handler handler = std::move(handler_);
         std::tuple<Args...> args = std::move(*args_);
-        drop();
+        free(asio::get_associated_allocator(handler)); // what is left in handler_ need not have one
         std::apply([&](Args&... a) { std::move(handler)(std::move(a)...); }, args);
     }
-    void drop() noexcept override
+    void drop() noexcept override { free(asio::get_associated_allocator(handler_)); }
+
+private:
+    void free(const allocator to) noexcept
     {
-        const allocator to = asio::get_associated_allocator(handler_);
         this->~bound_completion();
         memory::deallocate(to, this, sizeof(bound_completion));
     }
 
-private:
     bound_completion(Handler&& handler, const asio::any_io_executor& io)
         : completion{io}, handler_{std::move(handler)}, guard_{asio::get_associated_executor(handler_, io)}
     {

@@ -4,10 +4,12 @@
 #include <asio/any_io_executor.hpp>
 #include <asio/io_context.hpp>
 
+#include <vector>
+
 namespace cofork::detail {
 
-/// Runs a loop until it is told to end. While it exists, a pool call that starts on this thread tells it the pool's
-/// context, which it runs too: there may be nobody else to do it.
+/// Runs a loop until it is told to end. While it exists, what is asked of a pool on this thread tells it the pool's context, which it
+/// runs too: there may be nobody else to do it.
 class driven_context {
 public:
     explicit driven_context(asio::io_context& own);
@@ -16,14 +18,18 @@ public:
     driven_context& operator=(const driven_context&) = delete;
 
     void finished() noexcept { finished_ = true; }
+    /// What other handlers of these loops throw leaves it when it has been told to end.
     void run();
 
-    /// A call starts in a pool on this executor.
+    /// Something is asked of a pool, or of its stream, on this executor.
     static void involve(const asio::any_io_executor& pool);
 
 private:
+    class watch;
+    void run_others();
+
     asio::io_context& own_;
-    asio::io_context* other_ = nullptr;
+    std::vector<asio::io_context*> others_;
     driven_context* outer_;
     bool finished_ = false;
 };

@@ -126,13 +126,17 @@ std::shared_ptr<call_handle> begin(
     task.settle();
     if constexpr (requires { Task::consumes; })
         o.fresh = o.fresh || (Task::consumes && o.attempts > 1); // a second attempt must not see what the first moved out
-    auto handle = place.start(ex, o, std::move(its_job));
-    if constexpr (requires { task.source().listen(nullptr); })
+    if constexpr (requires { task.source().listen(nullptr); }) {
+        const auto keep = its_job; // in another thread the call may be over before it has been started here
+        auto handle = place.start(ex, o, std::move(its_job));
         task.source().listen([weak = std::weak_ptr<call_handle>{handle}] {
             if (const auto call = weak.lock())
                 call->poke();
         });
-    return handle;
+        return handle;
+    }
+    else
+        return place.start(ex, o, std::move(its_job));
 }
 
 /// An argument on its way through a token that may start the operation later: what is borrowed as an address, the
