@@ -38,6 +38,8 @@ completion::~completion() = default;
 
 asio::any_io_executor outlasting(const asio::any_io_executor& ex)
 {
+    if (ex.target_type() == typeid(asio::io_context::executor_type)) // as a rule: the others are other types
+        return ex;
     auto plain = asio::prefer(ex, asio::execution::outstanding_work.untracked);
     if (plain.target_type() == typeid(asio::io_context::executor_type))
         return plain;
@@ -47,7 +49,7 @@ asio::any_io_executor outlasting(const asio::any_io_executor& ex)
 void post_completion(owned_completion c)
 {
     // As asio::post(), which also copies the executor once for each wish that none of ours knows.
-    const auto io = asio::require(outlasting(c->io()), asio::execution::blocking.never);
+    const auto io = asio::require(c->io(), asio::execution::blocking.never);
     io.execute(posted{std::move(c), beside_io});
 }
 
