@@ -1,6 +1,7 @@
 // What all handlers have in common on their way to their executor.
 
 #include <cofork/detail/completion.hpp>
+#include <cofork/detail/driven_context.hpp>
 
 #include <asio/dispatch.hpp>
 #include <asio/execution/blocking.hpp>
@@ -38,11 +39,8 @@ completion::~completion() = default;
 
 asio::any_io_executor outlasting(const asio::any_io_executor& ex)
 {
-    if (ex.target_type() == typeid(asio::io_context::executor_type)) // as a rule: the others are other types
+    if (driven_context::is_loop_of_wait(ex))
         return ex;
-    auto plain = asio::prefer(ex, asio::execution::outstanding_work.untracked);
-    if (plain.target_type() == typeid(asio::io_context::executor_type))
-        return plain;
     return asio::prefer(ex, asio::execution::outstanding_work.tracked);
 }
 

@@ -11,8 +11,10 @@
 #include <asio/strand.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <exception>
+#include <mutex>
 #include <typeinfo>
 
 namespace cofork::detail {
@@ -20,6 +22,11 @@ namespace cofork::detail {
 namespace {
 
 thread_local driven_context* innermost = nullptr;
+
+/// The loops of all threads.
+std::mutex loops_mutex;
+std::vector<const asio::execution_context*> loops;
+std::atomic<int> how_many = 0;
 
 /// How long a completion that another thread posts to our own loop may wait while we are inside others.
 constexpr std::chrono::microseconds patience{1000};
@@ -65,12 +72,26 @@ driven_context::driven_context(asio::io_context& own) : own_{own}, outer_{innerm
     // A first timer makes the loop's reactor. Without one the loop sleeps on a condition variable, which Asio signals when it has let
     // go of its lock: the thread that posts our last completion could do that after the loop has ended. A reactor is woken under it.
     const asio::steady_timer first{own};
+    const std::lock_guard lock{loops_mutex};
+    loops.push_back(&own);
+    ++how_many;
     innermost = this;
 }
 
 driven_context::~driven_context()
 {
     innermost = outer_;
+    const std::lock_guard lock{loops_mutex};
+    std::erase(loops, &own_);
+    --how_many;
+}
+
+bool driven_context::is_loop_of_wait(const asio::any_io_executor& ex) noexcept
+{
+    if (how_many == 0 || ex.target_type() != typeid(asio::io_context::executor_type))
+        return false;
+    const std::lock_guard lock{loops_mutex};
+    return std::ranges::find(loops, &asio::query(ex, asio::execution::context)) != loops.end();
 }
 
 void driven_context::involve(const asio::any_io_executor& pool)

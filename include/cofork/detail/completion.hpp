@@ -14,7 +14,6 @@
 #include <asio/dispatch.hpp>
 #include <asio/execution/outstanding_work.hpp>
 #include <asio/executor_work_guard.hpp>
-#include <asio/io_context.hpp>
 #include <asio/prefer.hpp>
 
 #include <algorithm>
@@ -73,15 +72,11 @@ struct completion_runner {
 };
 
 /// What a handler is given to. It may run in another thread before that returns, be the last that its context waits for, and let that
-/// go: then a copy that counts as work must not be left here. What counts is in the completion, and goes with it. But the last copy of
-/// a strand reaches into its context: one that counts lets go of the strand first.
+/// go. So it counts as work until nothing is touched any more; but the loop of wait() does not end by running out of work.
 template <typename Executor>
 auto outlasting(const Executor& ex)
 {
-    if constexpr (std::same_as<Executor, asio::io_context::executor_type>)
-        return asio::prefer(ex, asio::execution::outstanding_work.untracked);
-    else
-        return asio::prefer(ex, asio::execution::outstanding_work.tracked);
+    return asio::prefer(ex, asio::execution::outstanding_work.tracked);
 }
 asio::any_io_executor outlasting(const asio::any_io_executor& ex);
 

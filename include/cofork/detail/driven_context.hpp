@@ -23,6 +23,8 @@ public:
 
     /// Something is asked of a pool, or of its stream, on this executor.
     static void involve(const asio::any_io_executor& pool);
+    /// Whether it is the executor of a loop that such an object runs as its own, in whichever thread.
+    static bool is_loop_of_wait(const asio::any_io_executor& ex) noexcept;
 
 private:
     class watch;
