@@ -26,7 +26,7 @@ thread_local driven_context* innermost = nullptr;
 /// The loops of all threads.
 std::mutex loops_mutex;
 std::vector<const asio::execution_context*> loops;
-std::atomic<int> how_many = 0;
+std::atomic<int> how_many = 0; // as a rule none: then a completion takes no lock
 
 /// How long a completion that another thread posts to our own loop may wait while we are inside others.
 constexpr std::chrono::microseconds patience{1000};

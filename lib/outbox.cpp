@@ -1,8 +1,8 @@
 #include "outbox.hpp"
 
 #include <algorithm>
-#include <cstring>
 #include <cstddef>
+#include <cstring>
 #include <utility>
 
 namespace cofork::detail {

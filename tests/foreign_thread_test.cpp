@@ -30,6 +30,17 @@ namespace {
 
 constexpr cofork::options beside_threads{.workers = 2, .with_threads = true};
 
+/// Runs so many on the threads, and waits for all.
+template <int Count, typename Make>
+void at_once(asio::thread_pool& threads, Make make)
+{
+    std::future<void> ends[Count];
+    for (auto& each : ends)
+        each = asio::co_spawn(threads, make(), asio::use_future);
+    for (auto& each : ends)
+        each.get();
+}
+
 asio::awaitable<void> read_without_the_end()
 {
     const std::vector<int> items{1, 2};
@@ -135,11 +146,7 @@ TEST_CASE("streams are destroyed in one thread as soon as another has told of th
     {
         cofork::pool pool{threads.get_executor(), {.workers = 1, .with_threads = true}};
         for (int round = 0; round < 300; ++round) {
-            std::future<void> ends[3];
-            for (auto& each : ends)
-                each = asio::co_spawn(threads, read_to_the_end(pool), asio::use_future);
-            for (auto& each : ends)
-                each.get();
+            at_once<3>(threads, [&] { return read_to_the_end(pool); });
         }
     }
     threads.join();
@@ -151,11 +158,7 @@ TEST_CASE("a call that cannot start may be over before its start returns", "[for
     asio::thread_pool threads{2};
     std::atomic<int> refused = 0;
     for (int round = 0; round < 300; ++round) {
-        std::future<void> ends[3];
-        for (auto& each : ends)
-            each = asio::co_spawn(threads, start_in_vain(refused), asio::use_future);
-        for (auto& each : ends)
-            each.get();
+        at_once<3>(threads, [&] { return start_in_vain(refused); });
     }
     threads.join();
     CHECK(refused == 900);
@@ -186,11 +189,7 @@ TEST_CASE("what follows a call runs beside what follows another, where there are
     std::atomic<int> there = 0;
     {
         cofork::pool pool{threads.get_executor(), {.workers = 2, .with_threads = true}};
-        std::future<void> ends[2];
-        for (auto& each : ends)
-            each = asio::co_spawn(threads, call_and_meet(pool, there), asio::use_future);
-        for (auto& each : ends)
-            each.get();
+        at_once<2>(threads, [&] { return call_and_meet(pool, there); });
     }
     threads.join();
     CHECK(there == 2);

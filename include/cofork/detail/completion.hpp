@@ -45,7 +45,7 @@ public:
 
     asio::any_io_executor io() const noexcept { return io_.get_executor(); }
     io_guard take_io() noexcept { return std::move(io_); }
-    /// Runs it on the handler's executor, at once or soon. `beside`: rather soon.
+    /// Runs it on the handler's executor, at once or soon. `beside`: not from inside of the caller.
     virtual void dispatch(owned_completion self, bool beside) = 0;
     /// Frees this, then calls the handler.
     virtual void run() = 0;
