@@ -118,9 +118,9 @@ void require_original(const pool& where)
         throw std::system_error{make_error_code(errc::forked_copy)};
 }
 
-std::shared_ptr<call_handle> start_in_pool(pool& where, const options& o, std::shared_ptr<job> work)
+std::shared_ptr<call_handle>
+start_in_pool(pool& where, const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work)
 {
-    const asio::any_io_executor ex = where.get_executor();
     driven_context::involve(where.io_executor());
     try {
         check(o);

@@ -13,6 +13,7 @@
 #include <cofork/parallel.hpp>
 #include <cofork/pool.hpp>
 #include <cofork/run.hpp>
+#include <cofork/stream.hpp>
 
 #include <asio/io_context.hpp>
 
@@ -146,4 +147,20 @@ TEST_CASE("an idle pool drains at once, also twice", "[pool][close]")
     CHECK(test::children().empty());
     test::run(context, pool.async_drain());
     test::runs_dry(context);
+}
+
+TEST_CASE("a pool whose context is gone says that it is closed", "[pool][close]")
+{
+    const test::leaves_nothing guard;
+    std::optional<asio::io_context> gone{std::in_place};
+    cofork::pool pool{*gone, {.workers = 1}};
+    gone.reset();
+    asio::io_context context;
+    CHECK(error_of(context, cofork::run(pool, test::square, 1)) == cofork::errc::pool_closed);
+    CHECK(error_of(context, cofork::parallel(pool, test::square, test::numbers(9))) == cofork::errc::pool_closed);
+    CHECK(error_of(context, cofork::run(pool, test::square, 1, cofork::options{.pause = -1s}))
+        == cofork::errc::invalid_options);
+    const std::vector<int> items = test::numbers(9);
+    auto stream = cofork::stream(pool, test::square, items);
+    CHECK(error_of(context, stream.next()) == cofork::errc::pool_closed);
 }

@@ -9,6 +9,7 @@
 #include <asio/io_context.hpp>
 
 #include <chrono>
+#include <exception>
 #include <iostream>
 #include <numeric>
 #include <string_view>
@@ -47,7 +48,7 @@ static asio::awaitable<void> many_small_items()
 }
 
 int main(int argc, char** argv)
-{
+try {
     if (argc > 1) {
         const bool asked = std::string_view{argv[1]} == "--help";
         (asked ? std::cout : std::cerr) << "usage: quickstart\nMakes three calls in other processes, and says how long they took.\n";
@@ -73,4 +74,8 @@ int main(int argc, char** argv)
         std::cerr << "quickstart: the results could not be written\n";
         return 1;
     }
+}
+catch (const std::exception& error) {
+    std::cerr << "quickstart: " << error.what() << "\n";
+    return 1;
 }

@@ -130,7 +130,8 @@ public:
 
 private:
     friend void detail::require_original(const pool&);
-    friend std::shared_ptr<detail::call_handle> detail::start_in_pool(pool&, const options&, std::shared_ptr<detail::job>);
+    friend std::shared_ptr<detail::call_handle> detail::start_in_pool(
+        pool&, const asio::any_io_executor&, const options&, std::shared_ptr<detail::job>);
 
     const asio::any_io_executor& io_executor() const noexcept;
     const std::type_info* state_type() const noexcept;

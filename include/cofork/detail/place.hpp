@@ -35,7 +35,8 @@ std::shared_ptr<call_handle> start_snapshot(const asio::any_io_executor& ex, con
 /// failures are: the context that would tell it is a copy, too, and must not run there.
 void require_original(const pool& place);
 
-/// Starts `work` in a pool.
-std::shared_ptr<call_handle> start_in_pool(pool& place, const options& o, std::shared_ptr<job> work);
+/// Starts `work` in a pool. On `ex` is told what keeps it from starting.
+std::shared_ptr<call_handle>
+start_in_pool(pool& place, const asio::any_io_executor& ex, const options& o, std::shared_ptr<job> work);
 
 } // namespace cofork::detail

@@ -88,13 +88,18 @@ struct pool_place {
     pool* where;
 
     template <typename Handler>
-    asio::any_io_executor executor(const Handler&) const
+    asio::any_io_executor executor(const Handler& handler) const
     {
-        return where->get_executor();
+        const asio::any_io_executor ex = where->get_executor();
+        if constexpr (brings_executor<Handler>) {
+            if (!ex) // the pool's context is gone: the handler's can tell so
+                return asio::get_associated_executor(handler);
+        }
+        return ex;
     }
-    std::shared_ptr<call_handle> start(const asio::any_io_executor&, const options& o, std::shared_ptr<job> j) const
+    std::shared_ptr<call_handle> start(const asio::any_io_executor& on, const options& o, std::shared_ptr<job> j) const
     {
-        return start_in_pool(*where, o, std::move(j));
+        return start_in_pool(*where, on, o, std::move(j));
     }
 };
 
