@@ -74,13 +74,13 @@ call::call(std::shared_ptr<job> work, const options& o, clock::time_point now)
 
 std::size_t call::function() const noexcept
 {
-    const entry code = job_->code();
+    const entry* const code = job_->code();
     if (!code || job_->is_single())
         return 0;
     // The code is that of a type; functions of one type are told apart by what travels with it, as are closures.
     const byte_view captures = job_->captures();
     const std::string_view bytes{reinterpret_cast<const char*>(captures.data()), captures.size()};
-    return std::hash<entry>{}(code) * 31 + std::hash<std::string_view>{}(bytes) + 1;
+    return std::hash<const entry*>{}(code) * 31 + std::hash<std::string_view>{}(bytes) + 1;
 }
 
 void call::cancel(bool kill) noexcept

@@ -102,6 +102,9 @@ try {
 catch (const std::bad_alloc&) {
     return "no memory for its reply";
 }
+catch (...) { // of the result's type, which is anybody's
+    return "its reply is more than its type can hold";
+}
 
 void inbox::rescue() noexcept
 try {

@@ -80,23 +80,25 @@ public:
         left_ = load<std::uint64_t>(take(sizeof left_).data());
         comes_in_parts_ = (left_ & is_large) != 0;
         left_ &= ~is_large;
-        if (comes_in_parts_)
-            large_.begin(left_);
     }
 
-    /// All of it, valid until the next call. Throws time_to_go, std::bad_alloc: then the rest of it has to be skipped.
-    byte_view take_item()
+    /// All of it, valid until the next call. `maker`: for a large one. Throws time_to_go, std::bad_alloc: then the
+    /// rest of it has to be skipped.
+    travelled take_item(block_maker maker)
     {
         if (!comes_in_parts_)
-            return take(std::exchange(left_, 0));
+            return {take(std::exchange(left_, 0))};
         small_reads_ = 0;
+        large_.begin(left_, maker);
         while (next_part()) {
             if (in_pipe_ == 0)
                 large_.add(position_, part_);
-            else {
+            else if (large_.is_gathered()) {
                 take_into(large_.room(), in_pipe_);
                 large_.arrived(std::exchange(in_pipe_, 0));
             }
+            else
+                take_piecewise();
         }
         return large_.all();
     }
@@ -142,6 +144,16 @@ private:
             before_waiting();
         for (std::size_t at = there.size(); at < size;)
             at += read(to + at, std::min(size - at, most_read));
+    }
+
+    void take_piecewise()
+    {
+        while (in_pipe_ > 0) {
+            const std::size_t size = std::min(in_pipe_, buffer_.capacity());
+            const byte_view some = take(size);
+            in_pipe_ -= size; // first: what throws has been read
+            large_.add(some);
+        }
     }
 
     void skip(std::size_t size)

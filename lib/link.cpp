@@ -174,9 +174,10 @@ next_replies link::next() const noexcept
         return {inbox_.answered(), 0, 1};
     const call& owner = *held_.owner();
     const std::uint64_t most = owner.opts().max_result;
+    const block_maker maker = owner.the_job()->result_maker();
     if (owner.measured())
-        return {inbox_.answered(), most + std::min<std::uint64_t>(sizeof(item_usage), ~most), 1};
-    return {inbox_.answered(), most, held_.first().count};
+        return {inbox_.answered(), most + std::min<std::uint64_t>(sizeof(item_usage), ~most), 1, maker, sizeof(item_usage)};
+    return {inbox_.answered(), most, held_.first().count, maker};
 }
 
 void link::distrust(const char* why) noexcept
@@ -265,7 +266,7 @@ bool link::take_answers(const reply_run& run, std::uint32_t count)
         owner.failed(pop_front(), std::move(why), by);
     }
     else
-        take_values(run, {payload.data(), payload.size(), run.stride(), count}, by);
+        take_values(run, {payload.data(), payload.size(), run.stride(), count, run.block}, by);
     return !distrusted_;
 }
 

@@ -65,7 +65,7 @@ void outbox::begin_large_item() noexcept
 
 void outbox::announce_part() noexcept
 {
-    const auto [position, memory] = arena_->take(std::min<std::uint64_t>(left_, most_at_once));
+    const auto [position, memory] = arena_->take(part_size());
     if (memory.empty()) {
         const std::size_t piece = unsent_.front().bytes.size();
         by_pipe_ = arena_->exists() ? std::min(piece, most_by_pipe) : piece;
@@ -76,6 +76,12 @@ void outbox::announce_part() noexcept
     copy(memory);
     lead(memory.size() | is_large);
     lead(position);
+}
+
+/// The worker reads one while the next is written, and waits for the last one: the fewer bytes follow, the fewer at once.
+std::size_t outbox::part_size() const noexcept
+{
+    return std::clamp<std::uint64_t>(left_ / 4, std::min(left_, least_at_once), most_at_once);
 }
 
 void outbox::copy(std::span<std::byte> to) noexcept

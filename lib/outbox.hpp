@@ -36,11 +36,13 @@ private:
     bool goes_before_a_large_item(const segment& s) const noexcept;
     void begin_large_item() noexcept;
     void announce_part() noexcept;
+    std::size_t part_size() const noexcept;
     void copy(std::span<std::byte> to) noexcept;
     void pop(std::size_t bytes) noexcept;
     void lead(std::uint64_t word) noexcept;
 
     static constexpr std::size_t most_by_pipe = 64 * 1024; // then the arena has room again, perhaps
+    static constexpr std::uint64_t least_at_once = 128 * 1024;
     static constexpr std::size_t most_led = 3 * sizeof(std::uint64_t);
 
     const page_view& page_;

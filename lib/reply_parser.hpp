@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <memory>
 #include <span>
 
 namespace cofork::detail {
@@ -19,6 +20,8 @@ struct next_replies {
     std::uint32_t sequence;
     std::uint64_t max_result; ///< bytes
     std::uint32_t most;       ///< so many may be taken at once
+    block_maker maker = nullptr;  ///< for a value that comes in parts
+    std::size_t before_value = 0; ///< bytes of a payload
 };
 
 /// Where parts of large replies lie: arena::results of a worker, which may write there at any time.
@@ -53,8 +56,11 @@ public:
                 if (!complete())
                     return nullptr;
                 settled_ = position_ - bytes.size();
-                const bool go_on = take(first_run({part_.data(), part_.size()}, 1));
-                part_.clear();
+                reply_run whole = first_run({part_.data(), part_.size()}, 1);
+                whole.block = block_.get();
+                whole.in_block = in_block_;
+                const bool go_on = take(whole);
+                clear();
                 if (!go_on)
                     return nullptr;
                 continue;
@@ -64,7 +70,7 @@ public:
             if (const char* const wrong = wrong_with(header, expected.sequence, expected.max_result))
                 return wrong;
             if (comes_in_parts(header) || bytes.size() - sizeof header < header.size) {
-                begin(header);
+                begin(header, expected);
                 bytes = bytes.subspan(sizeof header);
                 continue;
             }
@@ -83,7 +89,7 @@ public:
     /// Forgets all that came after the last whole reply.
     void restart() noexcept
     {
-        part_.clear();
+        clear();
         words_size_ = 0;
         position_ = settled_;
     }
@@ -95,7 +101,7 @@ public:
     /// a loop has time for: the kernel fills fresh pages.
     std::span<std::byte> large_rest()
     {
-        if (!expects_large())
+        if (!expects_large() || block_)
             return {};
         if (part_.spare() < std::min<std::uint64_t>(in_stream_, large))
             make_room(large);
@@ -117,10 +123,10 @@ private:
     bool complete() noexcept { return has_header() && missing() == 0; }
     std::uint64_t missing() noexcept
     {
-        return sizeof(reply_header) + load<reply_header>(part_.data()).size - part_.size();
+        return sizeof(reply_header) + load<reply_header>(part_.data()).size - part_.size() - in_block_;
     }
 
-    void begin(reply_header header)
+    void begin(reply_header header, const next_replies& expected)
     {
         const bool in_parts = comes_in_parts(header);
         header.size &= ~is_large;
@@ -128,6 +134,19 @@ private:
         store(bytes.data(), header);
         part_.append(bytes);
         in_stream_ = in_parts ? 0 : header.size;
+        const std::size_t before = expected.before_value + arriving_block::lead;
+        if (!in_parts || header.kind != reply_kind::value || header.size <= before || !expected.maker)
+            return;
+        block_ = expected.maker();
+        before_block_ = sizeof header + before;
+        block_->expect(header.size - before);
+    }
+
+    void clear() noexcept
+    {
+        part_.clear();
+        block_.reset();
+        in_block_ = 0;
     }
 
     /// Returns what is wrong, or null: it is complete, or `bytes` has no more of it.
@@ -142,7 +161,7 @@ private:
             if (const char* const wrong = wrong_with(header, expected.sequence, expected.max_result))
                 return wrong;
             words_size_ = 0;
-            begin(header);
+            begin(header, expected);
         }
         while (missing() > 0) {
             if (in_stream_ > 0) {
@@ -191,9 +210,7 @@ private:
         const std::size_t at = arena.empty() ? 0 : position % arena.size();
         if (size > arena.size() - at)
             return "a part of a reply that is not in its arena";
-        make_room(size);
-        std::memcpy(part_.data() + part_.size(), arena.data() + at, size);
-        part_.grew(size);
+        append(arena.subspan(at, size));
         source_.received(position + size);
         return nullptr;
     }
@@ -201,10 +218,23 @@ private:
     void move_in(byte_view& bytes)
     {
         const std::size_t n = std::min<std::uint64_t>(bytes.size(), in_stream_);
-        make_room(n);
-        part_.append(bytes.first(n));
+        append(bytes.first(n));
         in_stream_ -= n;
         bytes = bytes.subspan(n);
+    }
+
+    /// Of an arena, each byte once: its worker may write there meanwhile.
+    void append(byte_view more)
+    {
+        const std::size_t n = block_ ? std::min(more.size(), before_block_ - part_.size()) : more.size();
+        if (n > 0) {
+            make_room(n);
+            part_.append(more.first(n));
+        }
+        if (n < more.size()) {
+            block_->add(more.subspan(n));
+            in_block_ += more.size() - n;
+        }
     }
 
     /// For so many more bytes, which are there.
@@ -212,12 +242,15 @@ private:
     {
         if (part_.spare() >= more)
             return;
-        const std::size_t whole = part_.size() + missing();
+        const std::size_t whole = block_ ? before_block_ : part_.size() + missing();
         part_.reserve(std::min(whole, std::max(2 * part_.size(), part_.size() + more)), whole);
     }
 
     part_source& source_;
     growing_bytes part_; // a reply of which not all has arrived, and its header has
+    std::unique_ptr<arriving_block> block_; // has the end of it, if not null
+    std::size_t before_block_ = 0;
+    std::size_t in_block_ = 0;    // bytes
     std::uint64_t in_stream_ = 0; // bytes of it that come next
     std::array<std::byte, sizeof(reply_header)> words_; // the begin of a header, or what a part begins with
     std::size_t words_size_ = 0;

@@ -16,11 +16,13 @@ struct reply_run {
     reply_header header; ///< of the first
     const std::byte* at; ///< where that is
     std::uint32_t count;
+    arriving_block* block = nullptr; ///< has the end of its payload, if not null: then it is one reply
+    std::size_t in_block = 0;        ///< bytes
 
     std::size_t stride() const noexcept { return sizeof header + header.size; }
     std::size_t bytes() const noexcept { return count * stride(); }
     /// Of the first.
-    byte_view payload() const noexcept { return {at + sizeof header, header.size}; }
+    byte_view payload() const noexcept { return {at + sizeof header, header.size - in_block}; }
     std::uint8_t ran(std::uint32_t i) const noexcept { return load<reply_header>(at + i * stride()).ran; }
 };
 

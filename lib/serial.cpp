@@ -113,9 +113,9 @@ void serial::run_one(const item_run& one)
         if (one.encoded)
             item = bytes_of(one);
         if (job_->code())
-            job_->code()(nullptr, job_->captures(), item, out);
+            job_->code()->run(nullptr, job_->captures(), {item}, out);
         else
-            job_->inherited()->run(one.first, item, out);
+            job_->inherited()->run(one.first, {item}, out);
     }
     catch (...) {
         failure why = current_failure();

@@ -164,7 +164,7 @@ private:
             return jobs_.skip_item();
         std::uint32_t sequence = 0;
         try {
-            const byte_view item = batch_.by_index ? byte_view{} : jobs_.take_item();
+            const travelled item = batch_.by_index ? travelled{} : jobs_.take_item(item_maker());
             if (cpu_ && !cpu_->begin())
                 throw time_to_go{};
             if (claim(sequence))
@@ -233,7 +233,15 @@ private:
         return true;
     }
 
-    __attribute__((no_sanitize("null"))) void run_item(std::uint64_t index, byte_view item, std::uint32_t sequence)
+    /// Null for that of the snapshot.
+    const entry* code() const noexcept
+    {
+        return reinterpret_cast<const entry*>(batch_.entry); // NOLINT(performance-no-int-to-ptr)
+    }
+
+    block_maker item_maker() const noexcept { return code() ? code()->item_maker : setup_.life.inherited->item_maker(); }
+
+    __attribute__((no_sanitize("null"))) void run_item(std::uint64_t index, const travelled& item, std::uint32_t sequence)
     {
         result_.clear();
         passed_on_ = false;
@@ -242,8 +250,8 @@ private:
         byte_view payload;
         try {
             encoder out{result_, batch_.max_result, this};
-            if (batch_.entry != 0)
-                reinterpret_cast<entry>(batch_.entry)(state_, captures_, item, out); // NOLINT(performance-no-int-to-ptr)
+            if (code())
+                code()->run(state_, captures_, item, out);
             else
                 setup_.life.inherited->run(index, item, out);
             if (passed_on_)

@@ -2,6 +2,7 @@
 
 #include "support/faults.hpp"
 #include "support/forged_reply.hpp"
+#include "support/shared.hpp"
 #include "support/worker_side.hpp"
 
 #include "arena.hpp"
@@ -11,14 +12,23 @@
 #include <cofork/pool.hpp>
 #include <cofork/run.hpp>
 
+#include <asio/bind_cancellation_slot.hpp>
+#include <asio/cancellation_signal.hpp>
+#include <asio/post.hpp>
+#include <asio/this_coro.hpp>
+#include <asio/use_awaitable.hpp>
+
 #include <algorithm>
+#include <atomic>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
+#include <exception>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace {
@@ -142,5 +152,71 @@ TEST_CASE("a worker that lies about what was read, and writes over it, costs onl
     }
     check_that_all_is_well(context, pool);
     CHECK_FALSE(test::run(context, cofork::try_parallel(pool, exits, std::vector{1}))[0]);
+    check_that_all_is_well(context, pool);
+}
+
+namespace {
+
+std::atomic<bool>* has_begun = nullptr;
+
+/// Answers its own item, begins to answer the next one, and goes on when that is another call's.
+std::string begins_too_early(int)
+{
+    page& own = own_page();
+    const auto first = own.started.load();
+    test::say_finished();
+    test::send_reply(test::reply(3 + sizeof(std::uint64_t)), {"\3\0\0\0\0\0\0\0abc", 11});
+    auto early = test::reply(100'000 | is_large);
+    early.sequence = first;
+    constexpr std::uint64_t half = 50'000;
+    send_words(early, {is_large | half, 0});
+    while (own.received < half)
+        ;
+    *has_begun = true;
+    const int jobs = test::own_pipe(O_RDONLY);
+    for (int there = 0; there == 0;)
+        ::ioctl(jobs, FIONREAD, &there);
+    own.claim = make_claim(epoch_of(own.claim), first + 1);
+    own.started = own.finished = first + 1;
+    const std::uint64_t rest[] = {is_large | half, half};
+    test::send(rest, sizeof rest);
+    test::hang();
+}
+
+std::vector<double> zeros(std::size_t count)
+{
+    return std::vector<double>(count);
+}
+
+} // namespace
+
+// The letters of one call's string would have been taken for another call's numbers.
+TEST_CASE("an answer that was begun for one call is none for another", "[hostile][F70]")
+{
+    const test::leaves_nothing nothing;
+    const test::shared_at<has_begun> memory;
+    asio::io_context context{1};
+    cofork::pool pool{context, {.workers = 1}};
+    const auto two_calls = [&]() -> asio::awaitable<void> {
+        const auto ex = co_await asio::this_coro::executor;
+        const std::vector items{1, 2};
+        asio::cancellation_signal cancel;
+        bool ended = false;
+        cofork::parallel(pool, begins_too_early, items, cofork::options{.chunk = 2},
+            asio::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr, std::vector<std::string>) { ended = true; }));
+        while (!*has_begun)
+            co_await asio::post(ex, asio::use_awaitable);
+        cancel.emit(asio::cancellation_type::partial);
+        while (!ended)
+            co_await asio::post(ex, asio::use_awaitable);
+        const cofork::options brief{.timeout = 500ms};
+        const auto answer = co_await cofork::try_run(pool, zeros, std::size_t{5}, brief);
+        REQUIRE_FALSE(answer.has_value());
+        CHECK(answer.error().kind == failure_kind::exception);
+        CHECK(answer.error().what.find("another call") != std::string::npos);
+        const auto next = co_await cofork::run(pool, zeros, std::size_t{5}, brief); // the worker has never ended its first item
+        CHECK(next.size() == 5);
+    };
+    test::run(context, two_calls());
     check_that_all_is_well(context, pool);
 }

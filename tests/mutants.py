@@ -59,6 +59,16 @@ MUTANTS = {
         [("lib/arena_writer.hpp", "std::max(read_to, unread_from_)", "filled_")],
         ["arena_writer", "outbox"],
     ),
+    "value-of-another-call": (
+        "a value that was begun for one call is taken by another one for its own",
+        [("include/cofork/detail/arriving.hpp", "dynamic_cast<arriving<T>*>", "static_cast<arriving<T>*>")],
+        ["arriving", "hostile_arena"],
+    ),
+    "elements-not-counted": (
+        "a large value has as many elements as came, whatever number it began with",
+        [("include/cofork/detail/arriving.hpp", "if (held_ > 0 || std::ranges::size(value_) != count)", "if (count == ~std::uint64_t{0})")],
+        ["arriving", "outbox"],
+    ),
     "memory-by-claim": (
         "the buffer for a reply is as large as the reply claims to be",
         [

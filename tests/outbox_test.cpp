@@ -2,9 +2,12 @@
 
 #include "support/catch.hpp"
 #include "support/faults.hpp"
+#include "support/work.hpp"
 
 #include "large_item.hpp"
 #include "outbox.hpp"
+
+#include <cofork/detail/arriving.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -68,26 +71,45 @@ struct scene {
     large_item item{shared, pages->open_arena(0)};
     std::size_t by_arena = 0;
     std::size_t parts = 0;
+    std::size_t largest_part = 0;
 
     byte_view take_large()
     {
+        receive_large(nullptr);
+        return item.all().bytes;
+    }
+
+    /// An item that is letters behind their number, made of what comes.
+    std::string take_text()
+    {
+        receive_large(maker_of<std::string>());
+        REQUIRE(item.all().block);
+        return value_of<std::string>(item.all());
+    }
+
+    void receive_large(block_maker maker)
+    {
         const std::uint64_t size = word();
         REQUIRE((size & is_large) != 0);
-        item.begin(size & ~is_large);
+        item.begin(size & ~is_large, maker);
         for (std::uint64_t left = size & ~is_large; left > 0; ++parts) {
             const std::uint64_t part = word();
+            largest_part = std::max(largest_part, part & ~is_large);
             if ((part & is_large) != 0) {
                 item.add(word(), part & ~is_large);
                 by_arena += part & ~is_large;
             }
             else {
                 const byte_view bytes = take(part);
-                std::ranges::copy(bytes, item.room());
-                item.arrived(part);
+                if (maker)
+                    item.add(bytes);
+                else {
+                    std::ranges::copy(bytes, item.room());
+                    item.arrived(part);
+                }
             }
             left -= part & ~is_large;
         }
-        return item.all();
     }
 };
 
@@ -112,19 +134,47 @@ TEST_CASE("a large item goes by the arena, behind what comes before it, in one w
 {
     scene s;
     s.add({bytes_of(100, 1)}, false);
-    s.add({bytes_of(8, 2), bytes_of(200'000, 3), bytes_of(20, 4)}, true);
+    s.add({bytes_of(8, 2), bytes_of(100'000, 3), bytes_of(20, 4)}, true);
     s.write();
     CHECK(s.box.empty());
     CHECK(s.box.writes() == 1);
     CHECK(same(s.take(100), bytes_of(100, 1)));
     const byte_view item = s.take_large();
-    CHECK(s.by_arena == 200'028);
+    CHECK(s.by_arena == 100'028);
     CHECK(item.data() == s.pages->open_arena(0)->items); // where it is, and not a copy
-    CHECK(same(item.subspan(8, 200'000), bytes_of(200'000, 3)));
+    CHECK(same(item.subspan(8, 100'000), bytes_of(100'000, 3)));
     CHECK(same(item.last(20), bytes_of(20, 4)));
     CHECK(s.shared.taken == 0);
     s.item.done();
-    CHECK(s.shared.taken == 200'028);
+    CHECK(s.shared.taken == 100'028);
+}
+
+TEST_CASE("a value is made of the parts of a large item, and their place given back as they come", "[outbox]")
+{
+    scene s;
+    std::size_t bytes = 0;
+    const auto add = [&](const std::string& text, std::uint64_t count) {
+        byte_buffer lead(sizeof count);
+        store(lead.data(), count);
+        const auto all = std::as_bytes(std::span{text});
+        s.add({lead, {all.begin(), all.end()}}, true);
+        bytes += lead.size() + all.size();
+    };
+    for (unsigned round = 0; round < 3; ++round) {
+        const std::string first = test::letters(3'000'000 + round), second = test::letters(2'500'001 + round);
+        add(first, first.size());
+        add(second, second.size());
+        s.write_all();
+        CHECK(s.take_text() == first);
+        CHECK(s.shared.taken > round * whole);
+        CHECK(s.take_text() == second);
+    }
+    CHECK(s.by_arena > bytes / 2);
+    CHECK(s.by_arena < bytes); // the rest found no room
+    add(test::letters(100'000), 99'999);
+    s.write_all();
+    CHECK_THROWS_AS(s.take_text(), cofork::decode_error);
+    CHECK(s.at == s.pipe.size());
 }
 
 TEST_CASE("items come out as they were, however many there are and whenever they are read", "[outbox]")
@@ -156,14 +206,16 @@ TEST_CASE("items come out as they were, however many there are and whenever they
 TEST_CASE("no turn copies more than a loop has time for", "[outbox]")
 {
     scene s;
-    s.add({bytes_of(3 * most_at_once, 1)}, true);
-    for (int turn = 1; turn <= 3; ++turn) {
-        CHECK_FALSE(s.box.empty());
+    const std::size_t size = 3 * most_at_once;
+    s.add({bytes_of(size, 1)}, true);
+    std::size_t turns = 0;
+    for (; !s.box.empty(); ++turns)
         s.write();
-    }
-    CHECK(s.box.empty());
-    CHECK(same(s.take_large(), bytes_of(3 * most_at_once, 1)));
-    CHECK(s.parts == 3);
+    CHECK(same(s.take_large(), bytes_of(size, 1)));
+    CHECK(s.parts == turns);
+    CHECK(s.largest_part <= most_at_once);
+    CHECK(s.largest_part >= size / 5);
+    CHECK(turns < 16);
 }
 
 TEST_CASE("what a hostile worker says of the arena changes nothing but its own items", "[outbox][F66]")

@@ -1,6 +1,7 @@
 // Cutting a worker's bytes into replies: whole or not at all, however they are cut.
 
 #include "support/catch.hpp"
+#include "support/plain_block.hpp"
 
 #include "reply_parser.hpp"
 
@@ -57,19 +58,30 @@ struct reader {
     std::vector<byte_buffer> got;
     std::vector<std::uint8_t> ran;
     std::uint32_t longest_run = 0;
+    unsigned in_blocks = 0;
     std::uint64_t max_result = most;
     std::uint32_t at_once = 3;
+    block_maker maker = nullptr;
+    std::size_t before_value = 0;
     std::size_t stop_after = std::numeric_limits<std::size_t>::max();
 
     const char* feed(byte_view bytes)
     {
         const auto next = [this] {
-            return next_replies{static_cast<std::uint32_t>(got.size()), max_result, at_once};
+            return next_replies{static_cast<std::uint32_t>(got.size()), max_result, at_once, maker, before_value};
         };
         return parser.feed(bytes, next, [this](const reply_run& run) {
             CHECK(run.header.sequence == got.size());
             REQUIRE(run.count <= at_once);
             longest_run = std::max(longest_run, run.count);
+            if (run.block) {
+                CHECK(run.count == 1);
+                CHECK(run.payload().size() == before_value + arriving_block::lead);
+                got.push_back(test::plain_block::whole(run.payload(), run.block));
+                ran.push_back(run.header.ran);
+                ++in_blocks;
+                return true;
+            }
             for (std::uint32_t i = 0; i < run.count; ++i) {
                 const byte_view payload{run.at + i * run.stride() + sizeof run.header, run.header.size};
                 got.emplace_back(payload.begin(), payload.end());
@@ -187,15 +199,20 @@ TEST_CASE("a reply in parts is put together, wherever they lie and however they 
             append_in_parts(stream, {reply_magic, reply_kind::value, 1, 1, 0}, large, most_of_one, in_arena);
             append(stream, {reply_magic, reply_kind::value, 2, 2, 40}, payload_of(40, 2));
             std::minstd_rand random{most_of_one + in_arena};
-            for (int round = 0; round < 5; ++round) {
+            for (int round = 0; round < 10; ++round) {
                 reader r;
                 r.shared.bytes = large;
+                if (round >= 5) {
+                    r.maker = &test::plain_block::make;
+                    r.before_value = round % 2 == 0 ? 0 : sizeof(item_usage);
+                }
                 for (byte_view left = stream; !left.empty();) {
-                    const std::size_t n = std::min<std::size_t>(left.size(), 1 + random() % (round < 3 ? 64 : 100'000));
+                    const std::size_t n = std::min<std::size_t>(left.size(), 1 + random() % (round % 5 < 3 ? 64 : 100'000));
                     REQUIRE(r.receive(left.first(n)) == nullptr);
                     left = left.subspan(n);
                 }
                 r.check({3, large.size(), 40});
+                CHECK(r.in_blocks == (round < 5 ? 0 : 1));
                 CHECK(r.parser.position() == stream.size());
                 if (in_arena == 15)
                     CHECK(r.shared.read_to == 8 * large.size());

@@ -90,13 +90,15 @@ TEST_CASE("a finished result is in the page before it is written", "[worker][F5]
 {
     const test::leaves_nothing nothing;
     rig r;
-    const auto slow = [](void*, byte_view, byte_view item, cofork::encoder& result) {
-        if (!item.empty())
-            test::hang();
-        result.value(42);
-    };
+    static const entry slow{
+        [](void*, byte_view, const travelled& item, cofork::encoder& result) {
+            if (!item.bytes.empty())
+                test::hang();
+            result.value(42);
+        },
+        nullptr};
     job_header header = header_for(2);
-    header.entry = reinterpret_cast<std::uint64_t>(static_cast<entry>(slow));
+    header.entry = reinterpret_cast<std::uint64_t>(&slow);
     r.send(header, {{}, bytes_of("hang")});
     REQUIRE(test::eventually([&] { return r.page().started == 2; }));
     // Written or not yet: its bytes are in one place or the other.

@@ -33,7 +33,10 @@ private:
 
 class reader {
 public:
-    reader(const limits& most, std::uint32_t stop) : most_{most}, stop_{stop} {}
+    reader(const limits& most, std::uint32_t stop, bool in_blocks)
+        : most_{most}, stop_{stop}, maker_{in_blocks ? &test::plain_block::make : nullptr}
+    {
+    }
 
     void feed(byte_view bytes)
     {
@@ -43,6 +46,7 @@ public:
             [this] {
                 next_replies next = most_.next(got_.count);
                 next.most = std::min(next.most, stop_ - got_.count);
+                next.maker = maker_;
                 return next;
             },
             [this](const reply_run& run) {
@@ -88,17 +92,18 @@ public:
 private:
     const limits& most_;
     std::uint32_t stop_;
+    block_maker maker_;
     arena_of_bytes arena_;
     reply_parser parser_{arena_};
     taken got_;
     bool over_ = false;
 };
 
-enum class way { whole, copied, in_place, by_bytes };
+enum class way { whole, copied, in_place, in_blocks, by_bytes };
 
 void read_one_way(way how, byte_view stream, cuts pieces, const limits& most, std::uint32_t stop, const taken& expected)
 {
-    reader r{most, stop};
+    reader r{most, stop, how == way::in_blocks};
     const memory_watch memory;
     const std::size_t least = how == way::by_bytes ? 1 : 1 + stream.size() / 256; // a long one in small pieces takes too long
     std::size_t fed = 0;
@@ -108,7 +113,7 @@ void read_one_way(way how, byte_view stream, cuts pieces, const limits& most, st
         // A copy of exactly this size: a sanitizer sees the first byte beyond it.
         const auto piece = std::make_unique<std::byte[]>(n);
         std::copy_n(stream.begin() + static_cast<std::ptrdiff_t>(fed), n, piece.get());
-        if (how == way::in_place)
+        if (how == way::in_place || how == way::in_blocks)
             r.receive({piece.get(), n});
         else
             r.feed({piece.get(), n});
@@ -135,6 +140,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     read_one_way(way::whole, stream, pieces, most, stop, expected);
     read_one_way(way::copied, stream, pieces, most, stop, expected);
     read_one_way(way::in_place, stream, pieces, most, stop, expected);
+    read_one_way(way::in_blocks, stream, pieces, most, stop, expected);
     if (stream.size() < 512)
         read_one_way(way::by_bytes, stream, pieces, most, stop, expected);
     return 0;

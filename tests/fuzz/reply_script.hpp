@@ -4,6 +4,8 @@
 #include "demand.hpp"
 #include "input.hpp"
 
+#include "../support/plain_block.hpp"
+
 #include "frame.hpp"
 #include "reply_parser.hpp"
 
@@ -65,6 +67,10 @@ struct taken {
     void add(const reply_run& run, const limits& most)
     {
         demand(run.count >= 1 && run.count <= most.next(count).most, "no more replies are taken at once than may be");
+        if (run.block) {
+            demand(run.count == 1 && run.payload().size() == arriving_block::lead, "only what a value begins with is not in its block");
+            return add(run.header, test::plain_block::whole(run.payload(), run.block), most);
+        }
         for (std::uint32_t i = 0; i < run.count; ++i) {
             const std::byte* const at = run.at + i * run.stride();
             add(load<reply_header>(at), {at + sizeof(reply_header), run.header.size}, most);

@@ -115,8 +115,9 @@ private:
 
 /// Gives the item back, with the captures in front; throws where the item begins with '!', and runs out of its limit
 /// where it begins with '+'.
-inline void echo(void*, byte_view captures, byte_view item, cofork::encoder& result)
+inline void echo(void*, byte_view captures, const travelled& from, cofork::encoder& result)
 {
+    const byte_view item = from.bytes;
     const char first = item.empty() ? '\0' : static_cast<char>(item[0]);
     if (first == '!')
         throw std::runtime_error{"as asked"};
@@ -126,6 +127,8 @@ inline void echo(void*, byte_view captures, byte_view item, cofork::encoder& res
     result.bytes(item.data(), item.size());
 }
 
+inline constexpr entry echo_code{&echo, nullptr};
+
 inline byte_buffer bytes_of(std::string_view text)
 {
     const auto* const from = reinterpret_cast<const std::byte*>(text.data());
@@ -134,7 +137,7 @@ inline byte_buffer bytes_of(std::string_view text)
 
 inline job_header header_for(std::uint32_t count, std::uint32_t epoch = 0)
 {
-    return {job_magic, epoch, count, 0, 0, 0, 0, reinterpret_cast<std::uint64_t>(&echo), 0, 500'000, 500, 0};
+    return {job_magic, epoch, count, 0, 0, 0, 0, reinterpret_cast<std::uint64_t>(&echo_code), 0, 500'000, 500, 0};
 }
 
 } // namespace test

@@ -171,19 +171,6 @@ void encode_result(encoder& out, Call&& call)
     }
 }
 
-template <typename R>
-R decode_result(byte_view bytes)
-{
-    decoder in{bytes};
-    if constexpr (std::is_void_v<R>)
-        in.finish();
-    else {
-        R result = in.value<R>();
-        in.finish();
-        return result;
-    }
-}
-
 /// A callable that travelled as bytes.
 template <typename F>
 class landed {

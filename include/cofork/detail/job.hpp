@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <memory>
 #include <optional>
 #include <span>
 #include <system_error>
@@ -19,16 +20,40 @@ namespace cofork::detail {
 using byte_view = std::span<const std::byte>;
 using byte_buffer = std::vector<std::byte>;
 
+/// A value that is one block of elements behind their number, made while the block comes.
+class arriving_block {
+public:
+    /// Bytes of the number.
+    static constexpr std::size_t lead = sizeof(std::uint64_t);
+
+    virtual ~arriving_block() = default;
+
+    /// So many bytes will come, or fewer. Throws std::bad_alloc.
+    virtual void expect(std::size_t size) = 0;
+    /// The next ones, which somebody may change meanwhile. Throws std::bad_alloc.
+    virtual void add(byte_view more) = 0;
+};
+
+/// Makes an empty one. Throws std::bad_alloc. Null for a value that is wanted in one piece.
+using block_maker = std::unique_ptr<arriving_block> (*)();
+
+/// A value as it came.
+struct travelled {
+    byte_view bytes;
+    arriving_block* block = nullptr; ///< what came behind them, if not null
+};
+
 /// Encoded results of consecutive items, all of one size, one every `stride` bytes.
 struct result_run {
     const std::byte* first;
     std::size_t size;
     std::size_t stride;
     std::uint32_t count;
+    arriving_block* block = nullptr; ///< of a single one, what came behind its bytes
 
-    byte_view operator[](std::size_t i) const noexcept { return {first + i * stride, size}; }
+    travelled operator[](std::size_t i) const noexcept { return {{first + i * stride, size}, block}; }
     /// Without the first `n`.
-    result_run behind(std::uint32_t n) const noexcept { return {first + n * stride, size, stride, count - n}; }
+    result_run behind(std::uint32_t n) const noexcept { return {first + n * stride, size, stride, count - n, block}; }
 };
 
 /// Items as they travel, but for large blocks, which stay where they are. What has such a block is the last item.
@@ -47,16 +72,21 @@ public:
 
     /// Calls f on one item and appends the encoded result. `item` is empty when items are read by index.
     /// Throws whatever f or a codec throws.
-    virtual void run(std::uint64_t index, byte_view item, encoder& result) = 0;
+    virtual void run(std::uint64_t index, const travelled& item, encoder& result) = 0;
+    /// For an item that is large.
+    virtual block_maker item_maker() const noexcept { return nullptr; }
 
     /// It will run here, in the process of its items, and up to so many times for each: what f takes or changes has to be a
     /// copy. Throws std::system_error: errc::invalid_options when there can be none.
     virtual void stay(unsigned attempts) = 0;
 };
 
-/// What a worker of a pool runs: a plain address, because every worker is a fork of the image that took it.
-/// `state` is what pool_options::init returned in this worker, or null.
-using entry = void (*)(void* state, byte_view captures, byte_view item, encoder& result);
+/// What a worker of a pool runs, known by its address: every worker is a fork of the image that has it.
+struct entry {
+    /// `state` is what pool_options::init returned in this worker, or null.
+    void (*run)(void* state, byte_view captures, const travelled& item, encoder& result);
+    block_maker item_maker; ///< for an item that is large
+};
 
 /// What came of asking a job for its next item.
 enum class pulled {
@@ -74,7 +104,7 @@ public:
     /// For a snapshot and for the serial mode: what runs an item. Null when the job is made for a pool.
     virtual work* inherited() noexcept = 0;
     /// For a pool: what runs an item, and the bytes of f.
-    virtual entry code() const noexcept { return nullptr; }
+    virtual const entry* code() const noexcept { return nullptr; }
     virtual byte_view captures() const noexcept { return {}; }
     /// For a pool: the type of state that f takes as its first argument, or null.
     virtual const std::type_info* state_type() const noexcept { return nullptr; }
@@ -93,6 +123,8 @@ public:
     /// Nothing runs and pull() said `later`: whether the call is over.
     virtual bool over_when_idle() = 0;
 
+    /// For a result that is large.
+    virtual block_maker result_maker() const noexcept { return nullptr; }
     /// Takes the results of the items from `first` on; returns how many it took before one that it could not, which is offered
     /// again. Throws when that is the first one: decode_error when its bytes are not a value. Precondition: results.count > 0.
     virtual std::uint32_t deliver(std::uint64_t first, const result_run& results) = 0;

@@ -1,6 +1,7 @@
 #pragma once
 // One call of a verb: a task on one side, what becomes of its outcomes on the other.
 
+#include <cofork/detail/arriving.hpp>
 #include <cofork/detail/blocks.hpp>
 #include <cofork/detail/completion.hpp>
 #include <cofork/detail/place.hpp>
@@ -58,7 +59,7 @@ public:
     }
 
     work* inherited() noexcept override { return task_.inherited(); }
-    entry code() const noexcept override
+    const entry* code() const noexcept override
     {
         if constexpr (requires { task_.code(); })
             return task_.code();
@@ -120,6 +121,7 @@ public:
     std::size_t room(std::size_t window) override { return sink_.room(window); }
     bool over_when_idle() override { return sink_.over_when_idle(); }
 
+    block_maker result_maker() const noexcept override { return maker_of<result>(); }
     std::uint32_t deliver(std::uint64_t first, const result_run& results) override
     {
         const auto index = static_cast<std::size_t>(first);
@@ -173,14 +175,14 @@ private:
             return task_.source().pull(out);
     }
 
-    void deliver_one(std::size_t index, byte_view bytes)
+    void deliver_one(std::size_t index, const travelled& from)
     {
         if constexpr (std::is_void_v<result>) {
-            decode_result<void>(bytes);
+            decoder{from.bytes}.finish();
             sink_.value(index);
         }
         else
-            sink_.value(index, decode_result<result>(bytes));
+            sink_.value(index, value_of<result>(from));
     }
 
     Sink sink_;

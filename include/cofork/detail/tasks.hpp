@@ -1,6 +1,7 @@
 #pragma once
 // f together with its items: what runs in a worker of a snapshot, and what is sent to a worker of a pool.
 
+#include <cofork/detail/arriving.hpp>
 #include <cofork/detail/callable.hpp>
 #include <cofork/detail/input.hpp>
 #include <cofork/detail/job.hpp>
@@ -123,7 +124,7 @@ public:
         }
     }
 
-    void run(std::uint64_t index, byte_view item, encoder& out) override
+    void run(std::uint64_t index, const travelled& item, encoder& out) override
     {
         if constexpr (can_copy) {
             if (copies_) {
@@ -136,11 +137,17 @@ public:
         if constexpr (by_index)
             encode_result(out, [&]() -> decltype(auto) { return call_with<callable, argument>(f_.get(), input_.at(index)); });
         else {
-            decoder in{item};
-            auto value = in.value<typename input::item>();
-            in.finish();
+            auto value = value_of<typename input::item>(item);
             encode_result(out, [&]() -> decltype(auto) { return call_with(f_.get(), std::move(value)); });
         }
+    }
+
+    block_maker item_maker() const noexcept override
+    {
+        if constexpr (by_index)
+            return nullptr;
+        else
+            return maker_of<typename input::item>();
     }
 
     work* inherited() noexcept { return this; }
@@ -187,7 +194,7 @@ public:
     }
 
     void settle() noexcept {}
-    entry code() const noexcept { return &call; }
+    const entry* code() const noexcept { return &code_; }
     byte_view captures() const noexcept { return bytes_of_object(f_); }
     const std::type_info* state_type() const noexcept
     {
@@ -200,14 +207,14 @@ public:
     input& source() noexcept { return input_; }
 
 private:
-    static void call(void* state, byte_view captures, byte_view bytes, encoder& out)
+    static void call(void* state, byte_view captures, const travelled& from, encoder& out)
     {
         landed<callable> f{captures};
-        decoder in{bytes};
-        auto value = in.value<item>();
-        in.finish();
+        auto value = value_of<item>(from);
         encode_result(out, [&]() -> decltype(auto) { return call_in_pool(f.get(), state, std::move(value)); });
     }
+
+    static constexpr entry code_{&call, maker_of<item>()};
 
     callable f_;
     input input_;
@@ -236,7 +243,7 @@ public:
         else if (attempts > 1)
             cannot_stay();
     }
-    void run(std::uint64_t, byte_view, encoder& out) override
+    void run(std::uint64_t, const travelled&, encoder& out) override
     {
         if constexpr ((clonable<Args> && ...)) {
             if (copies_) {
@@ -290,7 +297,7 @@ public:
         std::apply([&](Args&... a) { (encode_last(to, a), ...); }, args_);
         return pulled::item;
     }
-    entry code() const noexcept { return &call; }
+    const entry* code() const noexcept { return &code_; }
     byte_view captures() const noexcept { return bytes_of_object(f_); }
     const std::type_info* state_type() const noexcept
     {
@@ -302,16 +309,38 @@ public:
     work* inherited() noexcept { return nullptr; }
 
 private:
-    static void call(void* state, byte_view captures, byte_view bytes, encoder& out)
+    static constexpr bool one_argument = sizeof...(Args) == 1;
+
+    static std::tuple<Args...> arguments(const travelled& from)
+    {
+        if constexpr (one_argument)
+            return std::tuple<Args...>{value_of<Args>(from)...};
+        else {
+            decoder in{from.bytes};
+            std::tuple<Args...> args{in.value<Args>()...}; // braces: from left to right
+            in.finish();
+            return args;
+        }
+    }
+
+    static constexpr block_maker item_maker() noexcept
+    {
+        if constexpr (one_argument)
+            return maker_of<Args...>();
+        else
+            return nullptr;
+    }
+
+    static void call(void* state, byte_view captures, const travelled& from, encoder& out)
     {
         landed<callable> f{captures};
-        decoder in{bytes};
-        std::tuple<Args...> args{in.value<Args>()...}; // braces: from left to right
-        in.finish();
+        std::tuple<Args...> args = arguments(from);
         encode_result(out, [&]() -> decltype(auto) {
             return std::apply([&](Args&... a) -> decltype(auto) { return call_in_pool(f.get(), state, std::move(a)...); }, args);
         });
     }
+
+    static constexpr entry code_{&call, item_maker()};
 
     callable f_;
     std::tuple<Args...> args_;

@@ -220,7 +220,7 @@ std::uint32_t fake_call::deliver(std::uint64_t first, const result_run& results)
 {
     const auto count = static_cast<std::uint32_t>(1 + first % results.count); // what is left is offered again
     for (std::uint32_t i = 0; i < count; ++i)
-        deliver_one(first + i, results[i]);
+        deliver_one(first + i, results[i].bytes);
     return count;
 }
 
