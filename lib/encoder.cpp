@@ -9,4 +9,14 @@ encode_too_large::encode_too_large(std::size_t limit)
 {
 }
 
+void detail::throw_decode_error(const char* what)
+{
+    throw decode_error{what};
+}
+
+void detail::throw_too_large(std::size_t limit)
+{
+    throw encode_too_large{limit};
+}
+
 } // namespace cofork

@@ -46,8 +46,6 @@ public:
     /// The next `size` bytes, valid until the next call. Throws time_to_go, std::bad_alloc.
     byte_view take(std::size_t size)
     {
-        if (size > buffer_.capacity())
-            grow(size);
         if (end_ - begin_ < size)
             fill(size);
         const byte_view taken{buffer_.data() + begin_, size};
@@ -195,8 +193,10 @@ private:
         return ::poll(&work, 1, 1000) == 0;
     }
 
-    void fill(std::size_t size)
+    [[gnu::noinline]] void fill(std::size_t size) // else take() is too large to be part of its callers
     {
+        if (size > buffer_.capacity())
+            grow(size);
         if (begin_ == end_ && left_ == 0)
             shrink_in_time();
         if (buffer_.capacity() - begin_ < size)

@@ -12,6 +12,7 @@
 #include <cofork/detail/job.hpp>
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
@@ -42,14 +43,13 @@ public:
     void add(reply_kind kind, std::uint8_t ran, std::uint32_t sequence, const reply_pieces& payload) noexcept
     {
         const std::size_t size = payload[0].size() + payload[1].size() + payload[2].size();
-        const reply_header header{reply_magic, kind, ran, sequence, size};
-        const std::size_t whole = sizeof header + size;
+        const std::size_t whole = sizeof(reply_header) + size;
         if (whole > sizeof page_.out - held_)
             flush();
         if (whole > sizeof page_.out)
-            return write_through(header, payload);
-        store(page_.out + held_, header);
-        held_ += sizeof header;
+            return write_through({reply_magic, kind, ran, sequence, size}, payload);
+        store_header(page_.out + held_, kind, ran, sequence, size);
+        held_ += sizeof(reply_header);
         for (const byte_view part : payload)
             append(part);
         last_whole_ = whole;
@@ -98,6 +98,18 @@ private:
         page_.filled.store(0, std::memory_order_release);
         page_.flushed.fetch_add(size, std::memory_order_acq_rel);
         std::atomic_thread_fence(std::memory_order_seq_cst);
+    }
+
+    /// Where it is to be: who reads what was written in parts a moment ago, to copy it, waits for the parts to come out of the
+    /// processor's store buffer. That was a tenth of what a trivial item took.
+    static void store_header(
+        std::byte* to, reply_kind kind, std::uint8_t ran, std::uint32_t sequence, std::uint64_t size) noexcept
+    {
+        store(to + offsetof(reply_header, magic), reply_magic);
+        store(to + offsetof(reply_header, kind), kind);
+        store(to + offsetof(reply_header, ran), ran);
+        store(to + offsetof(reply_header, sequence), sequence);
+        store(to + offsetof(reply_header, size), size);
     }
 
     void append(byte_view more) noexcept

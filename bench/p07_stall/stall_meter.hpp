@@ -38,8 +38,6 @@ private:
 
 class stall_meter {
 public:
-    explicit stall_meter(const own_clock& clock) : clock_{clock} {}
-
     /// Turns the loop until `stop`.
     asio::awaitable<void> watch()
     {
@@ -65,7 +63,7 @@ public:
     }
 
 private:
-    const own_clock& clock_;
+    const own_clock clock_;
     bool running_ = false, ended_ = false;
     std::int64_t longest_ = 0;
 };

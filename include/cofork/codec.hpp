@@ -52,7 +52,7 @@ struct codec<T> {
             unsigned char byte = 0;
             from.bytes(&byte, 1);
             if (byte > 1)
-                throw decode_error{"a bool that is neither true nor false"};
+                detail::throw_decode_error("a bool that is neither true nor false");
             return byte == 1;
         }
         else {
@@ -371,7 +371,7 @@ struct codec<std::variant<T...>> {
             ((index == Is ? static_cast<void>(value.emplace(std::in_place_index<Is>, from.value<T>())) : void()), ...);
         }(std::index_sequence_for<T...>{});
         if (!value)
-            throw decode_error{"a variant's index is out of range"};
+            detail::throw_decode_error("a variant's index is out of range");
         return std::move(*value);
     }
 };

@@ -36,6 +36,11 @@ public:
 
 namespace detail {
 
+// Out of the way of what happens for each trivial value.
+
+[[noreturn, gnu::cold]] void throw_decode_error(const char* what);
+[[noreturn, gnu::cold]] void throw_too_large(std::size_t limit);
+
 /// Who takes the bytes of a large result from where they are, before they go away.
 class whole_result_taker {
 public:
@@ -94,7 +99,7 @@ public:
     void bytes(const void* from, std::size_t size)
     {
         if (size > limit_ - written_)
-            throw encode_too_large{limit_};
+            detail::throw_too_large(limit_);
         written_ += size;
         const auto* const first = static_cast<const std::byte*>(from);
         out_.insert(out_.end(), first, first + size);
@@ -170,7 +175,7 @@ public:
     std::span<const std::byte> view(std::size_t size)
     {
         if (size > bytes_.size())
-            throw decode_error{"the bytes end in the middle of a value"};
+            detail::throw_decode_error("the bytes end in the middle of a value");
         const auto taken = bytes_.first(size);
         bytes_ = bytes_.subspan(size);
         return taken;
@@ -188,7 +193,7 @@ public:
     {
         const std::uint64_t most = each > 0 ? bytes_.size() / each : bytes_.size() + most_empty;
         if (count > most)
-            throw decode_error{"a length that the bytes cannot hold"};
+            detail::throw_decode_error("a length that the bytes cannot hold");
     }
 
     std::size_t left() const noexcept { return bytes_.size(); }
@@ -197,7 +202,7 @@ public:
     void finish() const
     {
         if (!bytes_.empty())
-            throw decode_error{"bytes are left after the value"};
+            detail::throw_decode_error("bytes are left after the value");
     }
 
     [[nodiscard]] auto deeper() { return detail::nesting<decode_error>{depth_}; }

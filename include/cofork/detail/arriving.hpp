@@ -43,7 +43,7 @@ public:
     T take(std::uint64_t count)
     {
         if (held_ > 0 || std::ranges::size(value_) != count)
-            throw decode_error{"a length that is not that of the bytes"};
+            throw_decode_error("a length that is not that of the bytes");
         return std::move(value_);
     }
 
@@ -97,7 +97,7 @@ T value_of(const travelled& from)
             if (auto* const made = dynamic_cast<arriving<T>*>(from.block))
                 return made->take(count);
         }
-        throw decode_error{"the value of another call"}; // begun before it was the turn of this one's item
+        throw_decode_error("the value of another call"); // begun before it was the turn of this one's item
     }
     T value = in.value<T>();
     in.finish();
