@@ -44,9 +44,12 @@ public:
     {
         if (memory_.empty())
             return {};
+        const std::size_t least = std::min(wanted, least_room);
+        if (memory_.size() - filled_ % memory_.size() < least)
+            filled_ = up_to(filled_, memory_.size()); // else nothing would ever go there, and all of them another way
         const std::size_t at = filled_ % memory_.size();
         const std::size_t size = std::min({wanted, free_bytes(), memory_.size() - at});
-        if (size < std::min(wanted, least_room))
+        if (size < least)
             return {};
         const room found{filled_, memory_.subspan(at, size)};
         filled_ += size;

@@ -67,8 +67,9 @@ bool inbox::came_as_seen(byte_view bytes) noexcept
 
 const char* inbox::look_into_page() noexcept
 try {
-    if (pipe_position_ > parser_.position())
-        return nullptr; // part of a reply has come by the pipe, and so will the rest
+    // Part of a reply has come by the pipe, and so will the rest: a read may be pending into its memory, which must not go away.
+    if (pipe_position_ > parser_.position() || !target_.empty())
+        return nullptr;
     const auto replies = page_.unwritten(parser_.position());
     if (replies.empty())
         return nullptr;
@@ -101,9 +102,6 @@ try {
 }
 catch (const std::bad_alloc&) {
     return "no memory for its reply";
-}
-catch (...) { // of the result's type, which is anybody's
-    return "its reply is more than its type can hold";
 }
 
 void inbox::rescue() noexcept

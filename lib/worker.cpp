@@ -169,6 +169,8 @@ private:
                 throw time_to_go{};
             if (claim(sequence))
                 run_item(index, item, sequence);
+            else
+                jobs_.drop_item(); // nobody knows when the next one comes
             if (cpu_)
                 cpu_->end();
         }

@@ -73,6 +73,21 @@ TEST_CASE("what fits in one piece gets one piece", "[arena_writer]")
     CHECK(s.writer.take(200'000).memory.size() == 150'000 - 120'000);
 }
 
+TEST_CASE("an end that is too short for a part is passed over", "[arena_writer]")
+{
+    scene s;
+    s.writer.begin(2 * whole);
+    const auto first = s.writer.take(whole - 1000);
+    CHECK(s.writer.take(whole).memory.empty()); // nobody has read
+    s.read_to = first.position + 100'000;
+    const auto second = s.writer.take(whole);
+    CHECK(s.offset(second) == 0);
+    CHECK(second.memory.size() == 100'000);
+    CHECK(second.position == first.position + whole);
+    s.read_to = second.position + second.memory.size();
+    CHECK(s.writer.take(whole).memory.size() == whole - 100'000);
+}
+
 TEST_CASE("a reader that lies has no room or is believed, and nothing is written outside", "[arena_writer][F66]")
 {
     scene s;

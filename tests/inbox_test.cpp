@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -131,4 +132,27 @@ TEST_CASE("a page whose answers never come by the pipe is believed no longer tha
     }
     CHECK(said(wrong).find("never brings") != std::string::npos);
     CHECK(said_by_page < std::size_t{2} << 20);
+}
+
+// The header by the pipe, the rest by the page: what the kernel was to write to was freed.
+TEST_CASE("a reply that is being read into its memory is not completed from the page", "[inbox][F66]")
+{
+    for (const std::size_t size : {70'000u, 1'000'000u}) {
+        CAPTURE(size);
+        scene s;
+        const reply_header header{reply_magic, reply_kind::value, 0, 0, size};
+        std::memcpy(s.replies.space().data(), &header, sizeof header);
+        REQUIRE(s.replies.arrived(sizeof header) == nullptr);
+        const auto pending = s.replies.space();
+        s.shared.flushed = sizeof header;
+        s.shared.filled = 50'000;
+        for (std::size_t from_page = 0; from_page < size; from_page += 50'000) {
+            CHECK(s.replies.look_into_page() == nullptr);
+            s.shared.flushed += 50'000;
+        }
+        CHECK(s.taken == 0);
+        std::ranges::fill(pending, std::byte{1}); // by the kernel
+        CHECK(s.replies.arrived(pending.size()) == nullptr);
+        CHECK(s.replies.position() == sizeof header + pending.size());
+    }
 }

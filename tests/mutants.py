@@ -69,6 +69,21 @@ MUTANTS = {
         [("include/cofork/detail/arriving.hpp", "if (held_ > 0 || std::ranges::size(value_) != count)", "if (count == ~std::uint64_t{0})")],
         ["arriving", "outbox"],
     ),
+    "reply-freed-while-it-is-read": (
+        "a reply is completed from its worker's page while the kernel writes to its memory",
+        [("lib/inbox.cpp", "pipe_position_ > parser_.position() || !target_.empty()", "pipe_position_ > parser_.position()")],
+        ["inbox"],
+    ),
+    "item-in-one-piece": (
+        "no item is made while it comes",
+        [("lib/worker.cpp", "code()->item_maker : setup_.life.inherited->item_maker()", "nullptr : setup_.life.inherited->item_maker()")],
+        ["worker_large"],
+    ),
+    "item-kept-while-idle": (
+        "a large item that was taken back stays in its worker's memory",
+        [("lib/worker.cpp", "jobs_.drop_item(); // nobody", "; // nobody")],
+        ["worker_large"],
+    ),
     "memory-by-claim": (
         "the buffer for a reply is as large as the reply claims to be",
         [

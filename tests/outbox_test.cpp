@@ -72,6 +72,7 @@ struct scene {
     std::size_t by_arena = 0;
     std::size_t parts = 0;
     std::size_t largest_part = 0;
+    std::size_t last_part = 0;
 
     byte_view take_large()
     {
@@ -94,7 +95,8 @@ struct scene {
         item.begin(size & ~is_large, maker);
         for (std::uint64_t left = size & ~is_large; left > 0; ++parts) {
             const std::uint64_t part = word();
-            largest_part = std::max(largest_part, part & ~is_large);
+            last_part = part & ~is_large;
+            largest_part = std::max(largest_part, last_part);
             if ((part & is_large) != 0) {
                 item.add(word(), part & ~is_large);
                 by_arena += part & ~is_large;
@@ -215,6 +217,7 @@ TEST_CASE("no turn copies more than a loop has time for", "[outbox]")
     CHECK(s.parts == turns);
     CHECK(s.largest_part <= most_at_once);
     CHECK(s.largest_part >= size / 5);
+    CHECK(s.last_part <= 128 * 1024); // its reader has to wait for it
     CHECK(turns < 16);
 }
 

@@ -3,6 +3,8 @@
 #include "support/worker_rig.hpp" // first: the worker refuses to come after Asio
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 
 namespace {
 
@@ -64,12 +66,16 @@ job_header header_for_large(std::uint32_t count, std::uint32_t epoch = 0)
 TEST_CASE("a large item is put together from its parts, and its place in the arena given back", "[worker]")
 {
     const test::leaves_nothing nothing;
+    const entry* const code = GENERATE(&test::echo_code, &test::block_code);
+    CAPTURE(code == &test::block_code);
     rig r;
     constexpr std::size_t whole = sizeof(arena::items);
+    job_header header = header_for_large(1);
+    header.entry = reinterpret_cast<std::uint64_t>(code);
     const auto run = [&](const byte_buffer& item, auto put) {
         parts sent{item};
         put(sent);
-        r.send(header_for_large(1), {});
+        r.send(header, {});
         r.send(sent.bytes);
         CHECK(r.receive_all(1)[0] == item);
     };
@@ -109,7 +115,7 @@ TEST_CASE("a large item is put together from its parts, and its place in the are
     {
         const byte_buffer huge = letters(3 * whole);
         parts sent{huge};
-        r.send(header_for_large(1), {});
+        r.send(header, {});
         for (std::uint64_t at = 0; at < huge.size(); at += 1 << 20) {
             REQUIRE(test::eventually([&] { return at - r.page().taken <= whole - (1 << 20); })); // before all of it is there
             sent.in_arena(r, at, 1 << 20);
@@ -138,6 +144,44 @@ TEST_CASE("a large item that was taken back is skipped, wherever its parts are",
     CHECK(r.receive().payload == bytes_of("new"));
     CHECK(r.page().started == 1);
     CHECK(r.page().taken == 130'000);
+}
+
+namespace {
+
+std::atomic<int>* alive = nullptr;
+
+/// Says that it is there.
+struct counted_block final : test::plain_block {
+    counted_block() { ++*alive; }
+    ~counted_block() override { --*alive; }
+    static std::unique_ptr<arriving_block> make() { return std::make_unique<counted_block>(); }
+};
+
+constexpr entry counted_code{&test::echo_block, &counted_block::make};
+
+} // namespace
+
+// It kept all of it for as long as it had nothing else to do.
+TEST_CASE("a large item that is taken back while it arrives is let go", "[worker]")
+{
+    const test::leaves_nothing nothing;
+    const test::shared_at<alive> memory;
+    rig r;
+    const byte_buffer item = letters(300'000);
+    parts sent{item};
+    sent.in_pipe(70'000);
+    job_header header = header_for_large(1);
+    header.entry = reinterpret_cast<std::uint64_t>(&counted_code);
+    r.send(header, {});
+    r.send(sent.bytes);
+    REQUIRE(test::eventually([] { return *alive == 1; }));
+    r.page().claim = make_claim(1, 0);
+    sent.bytes.clear();
+    sent.in_arena(r, 0, 230'000);
+    r.send(sent.bytes);
+    CHECK(test::eventually([] { return *alive == 0; }));
+    CHECK(r.page().started == 0);
+    CHECK(r.page().taken == 230'000);
 }
 
 TEST_CASE("a large result arrives, whether or not the parent reads while it is written", "[worker]")

@@ -7,7 +7,7 @@
 
 namespace test {
 
-struct plain_block final : cofork::detail::arriving_block {
+struct plain_block : cofork::detail::arriving_block {
     static std::unique_ptr<arriving_block> make() { return std::make_unique<plain_block>(); }
     /// All that has come of a value, of which `lead` came first.
     static cofork::detail::byte_buffer whole(cofork::detail::byte_view lead, const arriving_block* rest)

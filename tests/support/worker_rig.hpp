@@ -4,7 +4,9 @@
 #include "worker.hpp" // first: it refuses to come after Asio
 
 #include "faults.hpp"
+#include "plain_block.hpp"
 
+#include "arena.hpp"
 #include "frame.hpp"
 #include "process.hpp"
 #include "reply_parser.hpp"
@@ -128,6 +130,20 @@ inline void echo(void*, byte_view captures, const travelled& from, cofork::encod
 }
 
 inline constexpr entry echo_code{&echo, nullptr};
+
+/// The same, for items of which the large ones come as a block behind their first bytes.
+inline void echo_block(void* state, byte_view captures, const travelled& from, cofork::encoder& result)
+{
+    if (!from.block) {
+        if (from.bytes.size() >= least_large)
+            throw std::runtime_error{"in one piece"};
+        return echo(state, captures, from, result);
+    }
+    const byte_buffer whole = plain_block::whole(from.bytes, from.block);
+    result.bytes(whole.data(), whole.size());
+}
+
+inline constexpr entry block_code{&echo_block, &plain_block::make};
 
 inline byte_buffer bytes_of(std::string_view text)
 {

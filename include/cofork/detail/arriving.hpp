@@ -11,17 +11,18 @@
 #include <cstring>
 #include <memory>
 #include <ranges>
-#include <tuple>
+#include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace cofork::detail {
 
+/// Nothing of the program's own runs while its bytes come, from memory that somebody may write to: a container of the program's could
+/// look at them twice, or throw where there is no item yet that could fail.
 template <typename T>
-concept grows_by_blocks = travels_whole<T> && std::default_initializable<T>
-    && requires(T& value, std::size_t count, const std::ranges::range_value_t<T>* from) {
-           value.reserve(count);
-           value.insert(value.end(), from, from);
-       };
+concept grows_by_blocks = travels_whole<T> && std::is_copy_assignable_v<std::ranges::range_value_t<T>>
+    && (std::same_as<T, std::vector<std::ranges::range_value_t<T>>> || std::same_as<T, std::basic_string<std::ranges::range_value_t<T>>>);
 
 template <grows_by_blocks T>
 class arriving final : public arriving_block {
