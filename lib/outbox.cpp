@@ -21,14 +21,8 @@ byte_view outbox::next() noexcept
         return unsent_.front().bytes.first(by_pipe_);
     led_ = 0;
     if (left_ == 0) {
-        const byte_view small = unsent_.front().bytes;
-        if (unsent_.front().item == 0) {
-            if (!goes_before_a_large_item(unsent_.front()))
-                return small;
-            std::copy(small.begin(), small.end(), lead_.begin());
-            led_ = small.size();
-            unsent_.pop_front();
-        }
+        if (unsent_.front().item == 0) // by itself: its worker wakes up while the next bytes are copied
+            return unsent_.front().bytes;
         begin_large_item();
     }
     announce_part();
@@ -45,12 +39,6 @@ void outbox::wrote() noexcept
         pop(std::exchange(by_pipe_, 0));
     else
         unsent_.pop_front();
-}
-
-/// Together they take one system call, and wake the worker once.
-bool outbox::goes_before_a_large_item(const segment& s) const noexcept
-{
-    return unsent_.size() > 1 && unsent_[1].item > 0 && s.bytes.size() <= lead_.size() - most_led;
 }
 
 void outbox::begin_large_item() noexcept

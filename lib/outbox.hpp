@@ -33,7 +33,6 @@ public:
     std::uint64_t writes() const noexcept { return writes_; }
 
 private:
-    bool goes_before_a_large_item(const segment& s) const noexcept;
     void begin_large_item() noexcept;
     void announce_part() noexcept;
     std::size_t part_size() const noexcept;
@@ -43,12 +42,11 @@ private:
 
     static constexpr std::size_t most_by_pipe = 64 * 1024; // then the arena has room again, perhaps
     static constexpr std::uint64_t least_at_once = 128 * 1024;
-    static constexpr std::size_t most_led = 3 * sizeof(std::uint64_t);
 
     const page_view& page_;
     std::optional<arena_writer> arena_; // once there is a large item
     std::deque<segment> unsent_;
-    std::array<std::byte, 512> lead_; // what a part begins with, and what comes before the item
+    std::array<std::byte, 3 * sizeof(std::uint64_t)> lead_; // what a part begins with
     std::size_t led_ = 0;
     bool lead_waits_ = false;         // is being written
     std::uint64_t left_ = 0;          // of the large item that is being sent
